@@ -1,0 +1,313 @@
+//! Counters, gauges and histograms, and their Prometheus text form (exposition format 0.0.4).
+//!
+//! Everything is an atomic: counting never waits, and a scrape reads without stopping anybody. Labels come from closed
+//! sets, so that no client can make the page grow.
+
+use crate::reply::Status;
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, SystemTime};
+
+/// The `path` label of `http_requests_total`: a known path, or `other`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the path of its label")]
+pub enum Path {
+    Webhook,
+    Messages,
+    Stats,
+    Live,
+    Ready,
+    Metrics,
+    Other,
+}
+
+impl Path {
+    const ALL: [Path; 7] =
+        [Path::Webhook, Path::Messages, Path::Stats, Path::Live, Path::Ready, Path::Metrics, Path::Other];
+
+    /// The label of a request's path; unknown ones share one.
+    pub fn of(path: &str) -> Path {
+        Path::ALL.into_iter().find(|known| known.label() == path).unwrap_or(Path::Other)
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Path::Webhook => "/webhook",
+            Path::Messages => "/messages",
+            Path::Stats => "/stats",
+            Path::Live => "/health/live",
+            Path::Ready => "/health/ready",
+            Path::Metrics => "/metrics",
+            Path::Other => "other",
+        }
+    }
+}
+
+/// The `result` label of `webhook_requests_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the contract's table of POST /webhook defines each")]
+pub enum WebhookResult {
+    TooLarge,
+    InvalidSignature,
+    ValidationError,
+    Created,
+    Duplicate,
+    Unavailable,
+}
+
+impl WebhookResult {
+    const ALL: [WebhookResult; 6] = [
+        WebhookResult::TooLarge,
+        WebhookResult::InvalidSignature,
+        WebhookResult::ValidationError,
+        WebhookResult::Created,
+        WebhookResult::Duplicate,
+        WebhookResult::Unavailable,
+    ];
+
+    /// The label, which the log uses too.
+    pub fn label(self) -> &'static str {
+        match self {
+            WebhookResult::TooLarge => "too_large",
+            WebhookResult::InvalidSignature => "invalid_signature",
+            WebhookResult::ValidationError => "validation_error",
+            WebhookResult::Created => "created",
+            WebhookResult::Duplicate => "duplicate",
+            WebhookResult::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// A cumulative histogram with fixed upper bounds.
+pub struct Histogram<const N: usize> {
+    bounds: [f64; N],
+    /// Observations per bucket, not cumulative; the last is beyond every bound.
+    buckets: [AtomicU64; N],
+    beyond: AtomicU64,
+    /// The sum of all observations in millionths, so that an integer atomic can hold it.
+    sum_millionths: AtomicU64,
+}
+
+impl<const N: usize> Histogram<N> {
+    fn new(bounds: [f64; N]) -> Histogram<N> {
+        let buckets = [const { AtomicU64::new(0) }; N];
+        Histogram { bounds, buckets, beyond: AtomicU64::new(0), sum_millionths: AtomicU64::new(0) }
+    }
+
+    /// Counts one value, which is not negative.
+    pub fn observe(&self, value: f64) {
+        let bucket = self.bounds.iter().position(|&bound| value <= bound);
+        bucket.map_or(&self.beyond, |index| &self.buckets[index]).fetch_add(1, Relaxed);
+        self.sum_millionths.fetch_add((value * 1e6).round() as u64, Relaxed);
+    }
+
+    fn render(&self, page: &mut Page, name: &str, help: &str) {
+        page.head(name, help, "histogram");
+        let mut count = 0;
+        for (bound, bucket) in self.bounds.iter().zip(&self.buckets) {
+            count += bucket.load(Relaxed);
+            page.sample(&format!("{name}_bucket"), &[("le", &bound.to_string())], count);
+        }
+        count += self.beyond.load(Relaxed);
+        page.sample(&format!("{name}_bucket"), &[("le", "+Inf")], count);
+        page.sample(&format!("{name}_sum"), &[], self.sum_millionths.load(Relaxed) as f64 / 1e6);
+        page.sample(&format!("{name}_count"), &[], count);
+    }
+}
+
+/// All that the service counts. One value, shared by reference.
+pub struct Metrics {
+    requests: [[AtomicU64; Status::ALL.len()]; Path::ALL.len()],
+    webhooks: [AtomicU64; WebhookResult::ALL.len()],
+    latency_ms: Histogram<9>,
+    /// Requests that a worker has taken and not answered yet.
+    pub requests_in_flight: AtomicU64,
+    /// Messages in each COMMIT.
+    pub commit_messages: Histogram<10>,
+    /// Requests in each COMMIT.
+    pub commit_requests: Histogram<10>,
+    /// Seconds from BEGIN to the return of COMMIT.
+    pub commit_seconds: Histogram<10>,
+    /// Groups that could not be committed and were rolled back.
+    pub commit_failures: AtomicU64,
+    started: SystemTime,
+}
+
+/// What is not counted but looked up when the page is made.
+pub struct Observed {
+    /// The SQLite library's version.
+    pub sqlite_version: &'static str,
+    /// Bytes of the database file, where it can be seen.
+    pub database_bytes: Option<u64>,
+    /// Bytes of the write-ahead log, where there is one.
+    pub wal_bytes: Option<u64>,
+    /// Log lines dropped because stdout did not take them.
+    pub log_lines_dropped: u64,
+}
+
+impl Metrics {
+    /// All at zero, started now.
+    pub fn new() -> Metrics {
+        const GROUP: [f64; 10] = [1., 2., 4., 8., 16., 32., 64., 128., 256., 512.];
+        Metrics {
+            requests: [const { [const { AtomicU64::new(0) }; Status::ALL.len()] }; Path::ALL.len()],
+            webhooks: [const { AtomicU64::new(0) }; WebhookResult::ALL.len()],
+            latency_ms: Histogram::new([10., 25., 50., 100., 250., 500., 1000., 2500., 5000.]),
+            requests_in_flight: AtomicU64::new(0),
+            commit_messages: Histogram::new(GROUP),
+            commit_requests: Histogram::new(GROUP),
+            commit_seconds: Histogram::new([0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.]),
+            commit_failures: AtomicU64::new(0),
+            started: SystemTime::now(),
+        }
+    }
+
+    /// Counts one answered request.
+    pub fn request(&self, path: Path, status: Status, latency: Duration) {
+        self.requests[path as usize][status as usize].fetch_add(1, Relaxed);
+        self.latency_ms.observe(latency.as_secs_f64() * 1e3);
+    }
+
+    /// Counts one outcome of POST /webhook.
+    pub fn webhook(&self, result: WebhookResult) {
+        self.webhooks[result as usize].fetch_add(1, Relaxed);
+    }
+
+    /// The page that Prometheus scrapes.
+    pub fn render(&self, observed: &Observed) -> String {
+        let mut page = Page(String::with_capacity(8 << 10));
+        page.head("http_requests_total", "Requests answered, by path and status.", "counter");
+        for path in Path::ALL {
+            for status in Status::ALL {
+                let count = self.requests[path as usize][status as usize].load(Relaxed);
+                if count > 0 {
+                    let labels = [("path", path.label()), ("status", &status.code().to_string())];
+                    page.sample("http_requests_total", &labels, count);
+                }
+            }
+        }
+        page.head("webhook_requests_total", "Deliveries to POST /webhook, by result.", "counter");
+        for result in WebhookResult::ALL {
+            let count = self.webhooks[result as usize].load(Relaxed);
+            page.sample("webhook_requests_total", &[("result", result.label())], count);
+        }
+        let help = "Time from a request's arrival to its answer, in milliseconds.";
+        self.latency_ms.render(&mut page, "request_latency_ms", help);
+
+        page.head("inbox_build_info", "Always 1; the labels say which build this is.", "gauge");
+        let labels = [("version", env!("CARGO_PKG_VERSION")), ("sqlite_version", observed.sqlite_version)];
+        page.sample("inbox_build_info", &labels, 1);
+        let started = self.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        page.single("process_start_time_seconds", "When the process started, Unix time.", "gauge", started);
+        let in_flight = self.requests_in_flight.load(Relaxed);
+        page.single("inbox_requests_in_flight", "Requests that a worker is busy with.", "gauge", in_flight);
+        self.commit_messages.render(&mut page, "inbox_commit_messages", "Messages in each COMMIT.");
+        self.commit_requests.render(&mut page, "inbox_commit_requests", "Requests in each COMMIT.");
+        let help = "Time of each COMMIT from BEGIN on, in seconds.";
+        self.commit_seconds.render(&mut page, "inbox_commit_duration_seconds", help);
+        let failures = self.commit_failures.load(Relaxed);
+        page.single("inbox_commit_failures_total", "Groups rolled back and answered 503.", "counter", failures);
+        for (name, help, bytes) in [
+            ("inbox_database_size_bytes", "Size of the database file.", observed.database_bytes),
+            ("inbox_wal_size_bytes", "Size of the write-ahead log.", observed.wal_bytes),
+        ] {
+            if let Some(bytes) = bytes {
+                page.single(name, help, "gauge", bytes);
+            }
+        }
+        let help = "Log lines dropped because stdout was closed or stuck.";
+        page.single("inbox_log_lines_dropped_total", help, "counter", observed.log_lines_dropped);
+        page.0
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics::new()
+    }
+}
+
+/// The text being rendered.
+struct Page(String);
+
+impl Page {
+    fn head(&mut self, name: &str, help: &str, kind: &str) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}"); // a String takes every write
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+        let labels: Vec<String> =
+            labels.iter().map(|(label, value)| format!("{label}=\"{}\"", escaped(value))).collect();
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        let _ = writeln!(self.0, "{name}{labels} {value}"); // a String takes every write
+    }
+
+    fn single(&mut self, name: &str, help: &str, kind: &str, value: impl std::fmt::Display) {
+        self.head(name, help, kind);
+        self.sample(name, &[], value);
+    }
+}
+
+/// A label value as the format wants it: backslash, double quote and line feed escaped.
+fn escaped(value: &str) -> String {
+    value.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lists_are_in_the_order_of_the_declarations() {
+        for (index, path) in Path::ALL.into_iter().enumerate() {
+            assert_eq!(path as usize, index);
+        }
+        for (index, result) in WebhookResult::ALL.into_iter().enumerate() {
+            assert_eq!(result as usize, index);
+        }
+    }
+
+    #[test]
+    fn buckets_are_cumulative_and_a_bound_belongs_to_its_bucket() {
+        let histogram = Histogram::new([1., 2.5]);
+        for value in [0.0, 1.0, 1.000001, 2.5, 2.6, 1e6] {
+            histogram.observe(value);
+        }
+        let mut page = Page(String::new());
+        histogram.render(&mut page, "h", "Help.");
+        assert_eq!(
+            page.0,
+            "# HELP h Help.\n# TYPE h histogram\nh_bucket{le=\"1\"} 2\nh_bucket{le=\"2.5\"} 4\n\
+             h_bucket{le=\"+Inf\"} 6\nh_sum 1000007.100001\nh_count 6\n"
+        );
+    }
+
+    /// Reads a label value back as a scraper does.
+    fn unescaped(text: &str) -> Option<String> {
+        let mut characters = text.chars();
+        let mut value = String::new();
+        while let Some(character) = characters.next() {
+            value.push(match character {
+                '\\' => match characters.next()? {
+                    '\\' => '\\',
+                    '"' => '"',
+                    'n' => '\n',
+                    _ => return None,
+                },
+                '"' | '\n' => return None,
+                other => other,
+            });
+        }
+        Some(value)
+    }
+
+    #[test]
+    fn any_label_value_survives_the_escaping_and_stays_on_its_line() {
+        fastrand::seed(4);
+        for _ in 0..20_000 {
+            let value: String =
+                (0..fastrand::usize(0..8)).map(|_| fastrand::choice(['\\', '"', '\n', 'n', 'é']).unwrap()).collect();
+            assert_eq!(unescaped(&escaped(&value)), Some(value));
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Replies: a status, header fields and a body, in the forms that the contract fixes.
+
+use serde::Serialize;
+
+/// The statuses that this service sends. A closed set, so that each has its counter from the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are HTTP's own, RFC 9110 section 15")]
+pub enum Status {
+    Ok,
+    BadRequest,
+    Unauthorized,
+    NotFound,
+    MethodNotAllowed,
+    RequestTimeout,
+    LengthRequired,
+    ContentTooLarge,
+    ExpectationFailed,
+    UnprocessableContent,
+    RequestHeaderFieldsTooLarge,
+    NotImplemented,
+    ServiceUnavailable,
+    HttpVersionNotSupported,
+}
+
+impl Status {
+    /// Every status, in the order of the declaration, so that `ALL[status as usize] == status`.
+    pub const ALL: [Status; 14] = [
+        Status::Ok,
+        Status::BadRequest,
+        Status::Unauthorized,
+        Status::NotFound,
+        Status::MethodNotAllowed,
+        Status::RequestTimeout,
+        Status::LengthRequired,
+        Status::ContentTooLarge,
+        Status::ExpectationFailed,
+        Status::UnprocessableContent,
+        Status::RequestHeaderFieldsTooLarge,
+        Status::NotImplemented,
+        Status::ServiceUnavailable,
+        Status::HttpVersionNotSupported,
+    ];
+
+    /// The three digits.
+    pub fn code(self) -> u16 {
+        match self {
+            Status::Ok => 200,
+            Status::BadRequest => 400,
+            Status::Unauthorized => 401,
+            Status::NotFound => 404,
+            Status::MethodNotAllowed => 405,
+            Status::RequestTimeout => 408,
+            Status::LengthRequired => 411,
+            Status::ContentTooLarge => 413,
+            Status::ExpectationFailed => 417,
+            Status::UnprocessableContent => 422,
+            Status::RequestHeaderFieldsTooLarge => 431,
+            Status::NotImplemented => 501,
+            Status::ServiceUnavailable => 503,
+            Status::HttpVersionNotSupported => 505,
+        }
+    }
+}
+
+/// A whole reply, but for the fields that every reply carries (`X-Request-ID`, `Date`, `Content-Length`).
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The status.
+    pub status: Status,
+    /// `Content-Type`.
+    pub content_type: &'static str,
+    /// Further fields; the values hold visible ASCII only.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body, whole.
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// A JSON body with 200.
+    pub fn json(body: &impl Serialize) -> Reply {
+        Reply::json_with(Status::Ok, body)
+    }
+
+    /// A JSON body with any status.
+    pub fn json_with(status: Status, body: &impl Serialize) -> Reply {
+        let body = serde_json::to_vec(body).expect("the reply types have string keys and no failing Serialize");
+        Reply { status, content_type: "application/json", headers: Vec::new(), body }
+    }
+
+    /// `{"detail":"…"}`, the form of every refusal but 422.
+    pub fn detail(status: Status, detail: &str) -> Reply {
+        #[derive(Serialize)]
+        struct Detail<'a> {
+            detail: &'a str,
+        }
+        Reply::json_with(status, &Detail { detail })
+    }
+
+    /// 422 with one entry per fault.
+    pub fn faults(faults: &[Fault]) -> Reply {
+        #[derive(Serialize)]
+        struct Detail<'a> {
+            detail: &'a [Fault],
+        }
+        Reply::json_with(Status::UnprocessableContent, &Detail { detail: faults })
+    }
+
+    /// 503 that asks the client to come again: whatever was sent has not been kept.
+    pub fn unavailable(detail: &str) -> Reply {
+        Reply::detail(Status::ServiceUnavailable, detail).with("Retry-After", "1".to_owned())
+    }
+
+    /// The same reply with one field more.
+    pub fn with(mut self, name: &'static str, value: String) -> Reply {
+        self.headers.push((name, value));
+        self
+    }
+}
+
+/// Why a value was refused, in the vocabulary of the original service (pydantic's error types).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// For programs: `missing`, `string_type`, `string_pattern_mismatch` …
+    pub kind: &'static str,
+    /// For people: what would be right.
+    pub msg: &'static str,
+}
+
+/// A [`Refusal`] and where in the request the value stood: one entry of a 422 body.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    loc: Vec<&'static str>,
+    msg: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
+impl Fault {
+    /// The whole body is not what it has to be: `loc` is `["body"]`.
+    pub fn body(msg: String) -> Fault {
+        Fault { loc: vec!["body"], msg, kind: "json_invalid" }
+    }
+
+    /// A field of the body.
+    pub fn field(name: &'static str, refusal: Refusal) -> Fault {
+        Fault { loc: vec!["body", name], msg: refusal.msg.to_owned(), kind: refusal.kind }
+    }
+
+    /// A parameter of the query string.
+    pub fn parameter(name: &'static str, refusal: Refusal) -> Fault {
+        Fault { loc: vec!["query", name], msg: refusal.msg.to_owned(), kind: refusal.kind }
+    }
+}
+
+/// A fresh version 4 UUID (RFC 9562 section 5.4) for `X-Request-ID`: unique, not secret.
+pub fn request_id() -> String {
+    let bits = fastrand::u128(..);
+    let bits = bits & !(0xf << 76) & !(0b11 << 62) | (4 << 76) | (0b10 << 62);
+    let hex = format!("{bits:032x}");
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_statuses_is_in_the_order_of_the_declaration() {
+        for (index, status) in Status::ALL.into_iter().enumerate() {
+            assert_eq!(status as usize, index);
+        }
+    }
+
+    #[test]
+    fn a_request_id_is_a_version_4_uuid_and_never_the_same() {
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..10_000 {
+            let id = request_id();
+            assert_eq!(id.len(), 36, "{id}");
+            for (index, byte) in id.bytes().enumerate() {
+                match index {
+                    8 | 13 | 18 | 23 => assert_eq!(byte, b'-', "{id}"),
+                    14 => assert_eq!(byte, b'4', "{id}"),
+                    19 => assert!(b"89ab".contains(&byte), "{id}"),
+                    _ => assert!(byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte), "{id}"),
+                }
+            }
+            assert!(seen.insert(id));
+        }
+    }
+}

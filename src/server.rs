@@ -1,0 +1,199 @@
+//! tiny_http and the fixed pool of workers that answer what it takes in.
+//!
+//! It promises that each request is answered once, counted once and logged once, and that stopping answers what has
+//! been taken. It does not care what listens: whatever stands in front may say who the client is and when the request
+//! arrived, in the two header fields below. What an answer is, [`api`](crate::api) knows.
+
+use crate::api::{Answer, Api, Body, Request};
+use crate::log::{Level, Log, RequestLine};
+use crate::metrics::{Metrics, Path, WebhookResult};
+use crate::reply::{Reply, Status, request_id};
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// The client's address. Only what stands in front of the server sets it.
+pub const CLIENT_FIELD: &str = "X-Inbox-Client";
+/// When the request arrived, as [`clock_us`] told it. Only what stands in front of the server sets it.
+pub const ARRIVAL_FIELD: &str = "X-Inbox-Arrival";
+
+/// The stack of a worker: the deepest path is the JSON parser at its limit of 128 levels, well under 128 KiB.
+const STACK_BYTES: usize = 512 << 10;
+
+/// Microseconds on this process's monotonic clock, for passing an instant through a header field.
+pub fn clock_us() -> u64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    START.elapsed().as_micros() as u64 // 2^64 µs are 584,000 years
+}
+
+/// The workers and the tiny_http server that they pull from.
+pub struct Server {
+    tiny: Arc<tiny_http::Server>,
+    workers: Vec<JoinHandle<()>>,
+    stopping: Arc<AtomicBool>,
+}
+
+/// What the workers share.
+struct Work {
+    tiny: Arc<tiny_http::Server>,
+    stopping: Arc<AtomicBool>,
+    api: Arc<Api>,
+    metrics: Arc<Metrics>,
+    log: Log,
+    body_bytes_max: usize,
+}
+
+impl Server {
+    /// Serves the listener with `workers` threads. Fails when they cannot all be started.
+    pub fn start(
+        listener: impl Into<tiny_http::Listener>,
+        workers: usize,
+        body_bytes_max: usize,
+        api: Arc<Api>,
+        metrics: Arc<Metrics>,
+        log: Log,
+    ) -> std::io::Result<Server> {
+        let tiny = tiny_http::Server::from_listener(listener, None).map_err(std::io::Error::other)?;
+        let tiny = Arc::new(tiny);
+        let stopping = Arc::new(AtomicBool::new(false));
+        let work = Work { tiny: tiny.clone(), stopping: stopping.clone(), api, metrics, log, body_bytes_max };
+        let work = Arc::new(work);
+        let workers = (0..workers)
+            .map(|index| {
+                let work = Arc::clone(&work);
+                let thread = std::thread::Builder::new().name(format!("worker-{index}")).stack_size(STACK_BYTES);
+                thread.spawn(move || work.run())
+            })
+            .collect::<std::io::Result<_>>()?;
+        Ok(Server { tiny, workers, stopping })
+    }
+
+    /// Answers what tiny_http has taken in, then ends the workers; gives up waiting for them at the deadline.
+    ///
+    /// Returns how many workers were still busy then.
+    pub fn stop(self, deadline: Instant) -> usize {
+        self.stopping.store(true, Ordering::Relaxed);
+        for _ in &self.workers {
+            self.tiny.unblock(); // wakes one receiver each, after the requests that were queued before
+        }
+        let busy = || self.workers.iter().filter(|worker| !worker.is_finished()).count();
+        while busy() > 0 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        busy()
+    }
+}
+
+impl Work {
+    fn run(&self) {
+        loop {
+            match self.tiny.recv() {
+                Ok(request) => self.handle(request),
+                Err(_) if self.stopping.load(Ordering::Relaxed) => return,
+                // tiny_http reports an error of its accept loop this way; other workers are not concerned.
+                Err(error) => {
+                    let details = serde_json::json!({ "error": error.to_string() });
+                    self.log.event(Level::Error, "the server could not accept a connection", details);
+                }
+            }
+        }
+    }
+
+    fn handle(&self, mut request: tiny_http::Request) {
+        let taken_us = clock_us();
+        self.metrics.requests_in_flight.fetch_add(1, Ordering::Relaxed);
+        let body = read_body(&mut request, self.body_bytes_max);
+        let (path, query) = match request.url().split_once('?') {
+            Some((path, query)) => (path, query),
+            None => (request.url(), ""),
+        };
+        let fields = |name: &'static str| {
+            let named = move |header: &&tiny_http::Header| header.field.equiv(name);
+            request.headers().iter().filter(named).map(|header| header.value.as_str())
+        };
+        let arrived_us = fields(ARRIVAL_FIELD).next().and_then(|us| us.parse().ok()).unwrap_or(taken_us);
+        let peer = request.remote_addr().map(|address| address.to_string());
+        let client = fields(CLIENT_FIELD).next().or(peer.as_deref());
+
+        let method = request.method().to_string();
+        let signatures: Vec<&str> = fields("X-Signature").collect();
+        let answer = match body {
+            Ok(body) => self.api.answer(&Request { method: &method, path, query, signatures: &signatures, body }),
+            Err(reason) => Answer::incomplete(reason),
+        };
+
+        let request_id = request_id();
+        let latency = Duration::from_micros(clock_us().saturating_sub(arrived_us));
+        // Counted before it is sent, so that a client who has its answer finds it in /metrics.
+        self.metrics.request(Path::of(path), answer.reply.status, latency);
+        self.log.request(&line(&answer, &method, path, client, &request_id, latency));
+        self.metrics.requests_in_flight.fetch_sub(1, Ordering::Relaxed);
+        // A client that went away before its answer is no fault, and what it sent is stored all the same.
+        let _ = request.respond(response(answer.reply, &request_id));
+    }
+}
+
+/// The body within the bound. `Err` says what was wrong with the connection.
+fn read_body(request: &mut tiny_http::Request, bytes_max: usize) -> Result<Body, String> {
+    let declared = request.body_length();
+    if declared.is_some_and(|bytes| bytes > bytes_max) {
+        return Ok(Body::TooLarge);
+    }
+    let mut body = Vec::with_capacity(declared.unwrap_or(0));
+    let limit = bytes_max as u64 + 1; // one more than allowed is enough to know
+    request.as_reader().take(limit).read_to_end(&mut body).map_err(|error| error.to_string())?;
+    if body.len() > bytes_max {
+        return Ok(Body::TooLarge);
+    }
+    match declared {
+        Some(bytes) if bytes != body.len() => Err(format!("{} of {bytes} bytes of the body arrived", body.len())),
+        _ => Ok(Body::Whole(body)),
+    }
+}
+
+fn line<'a>(
+    answer: &'a Answer,
+    method: &'a str,
+    path: &'a str,
+    client: Option<&'a str>,
+    request_id: &'a str,
+    latency: Duration,
+) -> RequestLine<'a> {
+    let result = answer.delivery.as_ref().map(|delivery| delivery.result);
+    RequestLine {
+        level: match (answer.reply.status.code(), result) {
+            (500.., _) | (_, Some(WebhookResult::InvalidSignature)) => Level::Error,
+            (400.., Some(_)) => Level::Warning,
+            _ => Level::Info,
+        },
+        request_id,
+        method: Some(method),
+        path: Some(path),
+        status: answer.reply.status.code(),
+        latency_ms: latency.as_micros() as f64 / 1e3,
+        client,
+        message_id: answer.delivery.as_ref().and_then(|delivery| delivery.message_id.as_deref()),
+        dup: result.and_then(|result| match result {
+            WebhookResult::Created => Some(false),
+            WebhookResult::Duplicate => Some(true),
+            _ => None,
+        }),
+        result: result.map(WebhookResult::label),
+        reason: answer.reason.as_deref(),
+    }
+}
+
+fn response(reply: Reply, request_id: &str) -> tiny_http::Response<std::io::Cursor<Vec<u8>>> {
+    let fields = [("Content-Type", reply.content_type), ("X-Request-ID", request_id)];
+    let fields = fields.into_iter().chain(reply.headers.iter().map(|(name, value)| (*name, value.as_str())));
+    let response = tiny_http::Response::from_data(reply.body)
+        .with_status_code(reply.status.code())
+        .with_chunked_threshold(usize::MAX); // always a Content-Length: the body is in memory anyway
+    fields.fold(response, |response, (name, value)| {
+        let header = tiny_http::Header::from_bytes(name, value);
+        response.with_header(header.expect("names and values of reply fields are visible ASCII"))
+    })
+}
