@@ -1,6 +1,35 @@
 //! webhook-inbox keeps every acknowledged message.
-pub mod log;
+//!
+//! A request arrives at [`server`], whose workers pull it from tiny_http. [`api`] picks the endpoint by method and path.
+//! For a delivery, [`webhook`] checks the signature over the raw body and parses it into [`message`]s with a
+//! [`timestamp`] each; for a page, [`query`] turns the query string into a selection. [`store`] commits the messages
+//! together with those of other waiting workers, or reads the page. Only then does the [`reply`] go out: 200 means on
+//! disk. [`metrics`] and [`log`] are the ground that all of them stand on.
+//!
+//! The modules are declared in that order, and each uses only those declared below it, so the list is the architecture.
+
+pub mod cli;
+
+pub mod command;
+
+pub mod config;
+
+pub mod server;
+
+pub mod api;
+
+pub mod webhook;
+
+pub mod query;
+
+pub mod store;
+
 pub mod message;
-pub mod metrics;
-pub mod reply;
+
 pub mod timestamp;
+
+pub mod reply;
+
+pub mod metrics;
+
+pub mod log;

@@ -7,7 +7,7 @@
 use crate::api::{Answer, Api, Body, Request};
 use crate::log::{Level, Log, RequestLine};
 use crate::metrics::{Metrics, Path, WebhookResult};
-use crate::reply::{Reply, Status, request_id};
+use crate::reply::{Reply, request_id};
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::LazyLock;

@@ -1,0 +1,1 @@
+SELECT ts FROM messages WHERE ts_us > ?1 ORDER BY ts_us DESC, ts_ns DESC, message_id DESC LIMIT 1

@@ -1,0 +1,243 @@
+//! The endpoints: one `match` on method and path, then a function each.
+//!
+//! It turns a whole request into a whole answer and knows nothing of connections. What is counted and logged of every
+//! request, [`server`](crate::server) does; what only a webhook has, is said in the [`Answer`].
+
+use crate::log::Log;
+use crate::metrics::{Metrics, Observed, WebhookResult};
+use crate::query::{CURSOR_REFUSAL, Parameters};
+use crate::reply::{Fault, Reply, Status};
+use crate::store::{Item, ReadError, Store, Stored, Unavailable, sqlite_version};
+use crate::webhook::{self, Rejection, Secret};
+use serde::Serialize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A request as the endpoints see it.
+pub struct Request<'a> {
+    /// As sent; methods are case-sensitive (RFC 9110 section 9.1).
+    pub method: &'a str,
+    /// The target up to `?`.
+    pub path: &'a str,
+    /// The target from `?` on, without it.
+    pub query: &'a str,
+    /// The value of each `X-Signature`.
+    pub signatures: &'a [&'a str],
+    /// The body.
+    pub body: Body,
+}
+
+/// A request's body.
+pub enum Body {
+    /// All of it; empty where there is none.
+    Whole(Vec<u8>),
+    /// More than `MAX_BODY_BYTES`; it was not read.
+    TooLarge,
+}
+
+/// A reply, and what the log and the metrics say of it.
+pub struct Answer {
+    /// What the client gets.
+    pub reply: Reply,
+    /// What became of a delivery; None for everything but POST /webhook.
+    pub delivery: Option<Delivery>,
+    /// Why it failed, for the operator.
+    pub reason: Option<String>,
+}
+
+/// What became of a delivery.
+pub struct Delivery {
+    /// The outcome.
+    pub result: WebhookResult,
+    /// The first message's, as far as it is known.
+    pub message_id: Option<String>,
+}
+
+/// All that the endpoints need.
+pub struct Api {
+    secret: Secret,
+    store: Arc<Store>,
+    metrics: Arc<Metrics>,
+    log: Log,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Api {
+    /// The endpoints over a store. Once `stopping` is true, the service says that it is not ready.
+    pub fn new(secret: Secret, store: Arc<Store>, metrics: Arc<Metrics>, log: Log, stopping: Arc<AtomicBool>) -> Api {
+        Api { secret, store, metrics, log, stopping }
+    }
+
+    /// Answers one request.
+    pub fn answer(&self, request: &Request<'_>) -> Answer {
+        let body = match &request.body {
+            Body::Whole(body) => body,
+            Body::TooLarge => return self.too_large(request),
+        };
+        match (request.method, request.path) {
+            ("POST", "/webhook") => self.webhook(request, body),
+            ("GET" | "HEAD", "/messages") => self.messages(request.query),
+            ("GET" | "HEAD", "/stats") => self.stats(),
+            ("GET" | "HEAD", "/health/live") => health("ok"),
+            ("GET" | "HEAD", "/health/ready") => self.ready(),
+            ("GET" | "HEAD", "/metrics") => self.metrics(),
+            (_, "/webhook") => method_not_allowed("POST"),
+            (_, "/messages" | "/stats" | "/health/live" | "/health/ready" | "/metrics") => {
+                method_not_allowed("GET, HEAD")
+            }
+            _ => Reply::detail(Status::NotFound, "Not Found").into(),
+        }
+    }
+
+    /// The first check of the contract's table, which is not only the webhook's.
+    fn too_large(&self, request: &Request<'_>) -> Answer {
+        let reply = Reply::detail(Status::ContentTooLarge, "request body too large");
+        match (request.method, request.path) {
+            ("POST", "/webhook") => self.delivery(reply, WebhookResult::TooLarge, None, None),
+            _ => reply.into(),
+        }
+    }
+
+    fn webhook(&self, request: &Request<'_>, body: &[u8]) -> Answer {
+        let messages = match webhook::receive(&self.secret, request.signatures, body) {
+            Ok(messages) => messages,
+            Err(Rejection::InvalidSignature) => {
+                let reply = Reply::detail(Status::Unauthorized, "invalid signature");
+                return self.delivery(reply, WebhookResult::InvalidSignature, None, None);
+            }
+            Err(Rejection::Invalid(faults)) => {
+                return self.delivery(Reply::faults(&faults), WebhookResult::ValidationError, None, None);
+            }
+        };
+        let first_id = messages.first().map(|message| message.id.as_str().to_owned());
+        match self.store.commit(messages) {
+            Ok(stored) => {
+                let created = stored.contains(&Stored::Created);
+                let result = if created { WebhookResult::Created } else { WebhookResult::Duplicate };
+                self.delivery(Reply::json(&Word { status: "ok" }), result, first_id, None)
+            }
+            Err(Unavailable(reason)) => {
+                let reply = Reply::unavailable("the message could not be stored; send it again");
+                self.delivery(reply, WebhookResult::Unavailable, first_id, Some(reason))
+            }
+        }
+    }
+
+    fn delivery(
+        &self,
+        reply: Reply,
+        result: WebhookResult,
+        message_id: Option<String>,
+        reason: Option<String>,
+    ) -> Answer {
+        self.metrics.webhook(result);
+        Answer { reply, delivery: Some(Delivery { result, message_id }), reason }
+    }
+
+    fn messages(&self, query: &str) -> Answer {
+        #[derive(Serialize)]
+        struct Messages {
+            data: Vec<Item>,
+            total: u64,
+            limit: usize,
+            offset: u64,
+        }
+        let parameters = Parameters::decode(query);
+        let query = match parameters.check() {
+            Ok(query) => query,
+            Err(faults) => return Reply::faults(&faults).into(),
+        };
+        match self.store.page(&query.selection) {
+            Ok(page) => {
+                let limit = query.selection.limit;
+                let body = Messages { data: page.items, total: page.total, limit, offset: query.offset };
+                let reply = Reply::json(&body);
+                match page.next {
+                    Some(cursor) => reply.with("Link", format!("<{}>; rel=\"next\"", parameters.next(&cursor))).into(),
+                    None => reply.into(),
+                }
+            }
+            Err(error) => unread(&error),
+        }
+    }
+
+    fn stats(&self) -> Answer {
+        match self.store.stats() {
+            Ok(stats) => Reply::json(&stats).into(),
+            Err(error) => unread(&error),
+        }
+    }
+
+    fn ready(&self) -> Answer {
+        #[derive(Serialize)]
+        struct NotReady<'a> {
+            status: &'a str,
+            reason: &'a str,
+        }
+        let reason = if self.stopping.load(Ordering::Relaxed) {
+            "the service is stopping".to_owned()
+        } else {
+            match self.store.ready() {
+                Ok(()) => return health("ready"),
+                Err(Unavailable(reason)) => reason,
+            }
+        };
+        let body = NotReady { status: "not_ready", reason: &reason };
+        let reply = Reply::json_with(Status::ServiceUnavailable, &body).with("Retry-After", "1".to_owned());
+        Answer { reply, delivery: None, reason: Some(reason) }
+    }
+
+    fn metrics(&self) -> Answer {
+        let (database_bytes, wal_bytes) = self.store.sizes();
+        let observed = Observed {
+            sqlite_version: sqlite_version(),
+            database_bytes,
+            wal_bytes,
+            log_lines_dropped: self.log.lines_dropped(),
+        };
+        let reply = Reply {
+            status: Status::Ok,
+            content_type: "text/plain; version=0.0.4; charset=utf-8",
+            headers: Vec::new(),
+            body: self.metrics.render(&observed).into_bytes(),
+        };
+        reply.into()
+    }
+}
+
+#[derive(Serialize)]
+struct Word {
+    status: &'static str,
+}
+
+fn health(status: &'static str) -> Answer {
+    Reply::json(&Word { status }).into()
+}
+
+fn method_not_allowed(allow: &str) -> Answer {
+    Reply::detail(Status::MethodNotAllowed, "Method Not Allowed").with("Allow", allow.to_owned()).into()
+}
+
+/// A read that brought nothing.
+fn unread(error: &ReadError) -> Answer {
+    let reply = match error {
+        ReadError::Unavailable(_) => Reply::unavailable("the database did not answer; try again"),
+        ReadError::TimedOut | ReadError::TooManySearches => Reply::unavailable(&error.to_string()),
+        ReadError::CursorGone => Reply::faults(&[Fault::parameter("after", CURSOR_REFUSAL)]),
+    };
+    Answer { reply, delivery: None, reason: Some(error.to_string()) }
+}
+
+impl Answer {
+    /// The body did not arrive whole.
+    pub fn incomplete(reason: String) -> Answer {
+        let reply = Reply::detail(Status::BadRequest, "the request's body is incomplete");
+        Answer { reply, delivery: None, reason: Some(reason) }
+    }
+}
+
+impl From<Reply> for Answer {
+    fn from(reply: Reply) -> Answer {
+        Answer { reply, delivery: None, reason: None }
+    }
+}

@@ -1,0 +1,100 @@
+//! `serve`: wires the parts together, runs until a signal, and takes them apart in order.
+
+use crate::api::Api;
+use crate::command::{CONFIG, FAILED, Failure, IO_ERROR};
+use crate::config::Config;
+use crate::log::{Level, Log};
+use crate::metrics::Metrics;
+use crate::server::Server;
+use crate::store::{Store, Unavailable, sqlite_version};
+use serde_json::json;
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::iterator::Signals;
+use std::net::TcpListener;
+use std::process::exit;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// For the requests in flight, after the first signal.
+const DRAIN_TIME: Duration = Duration::from_secs(10);
+
+/// For the log's last lines, when the reader of stdout is stuck.
+const LOG_TIME: Duration = Duration::from_secs(1);
+
+pub(super) fn serve() -> Result<(), Failure> {
+    let config = Config::from_env().map_err(|error| Failure { status: CONFIG, text: error.to_string() })?;
+    let failed = |what: String| Failure { status: FAILED, text: what };
+    let log = Log::start(config.log_level).map_err(|error| failed(format!("cannot start a thread: {error}")))?;
+    log_panics(&log);
+    let signals = signals().map_err(|error| failed(format!("cannot handle signals: {error}")))?;
+
+    let metrics = Arc::new(Metrics::new());
+    let begun = Instant::now();
+    let path = config.store.path.display().to_string();
+    let store = Store::open(config.store, Arc::clone(&metrics));
+    let store = Arc::new(store.map_err(|error| Failure { status: IO_ERROR, text: error.to_string() })?);
+    let details = json!({ "path": path, "duration_ms": begun.elapsed().as_millis() as u64 });
+    log.event(Level::Info, "database opened", details);
+
+    let listener = TcpListener::bind(config.listen).and_then(|listener| Ok((listener.local_addr()?, listener)));
+    let (address, listener) = listener.map_err(|error| {
+        failed(format!("cannot listen on {}: {error}. Set LISTEN_ADDR to an address that is free.", config.listen))
+    })?;
+    let stopping = Arc::new(AtomicBool::new(false));
+    let api = Api::new(config.secret, Arc::clone(&store), metrics.clone(), log.clone(), stopping.clone());
+    let server = Server::start(listener, config.workers, config.body_bytes_max, Arc::new(api), metrics, log.clone())
+        .map_err(|error| failed(format!("cannot start {} workers: {error}. Set WORKERS lower.", config.workers)))?;
+    let details = json!({
+        "address": address.to_string(),
+        "workers": config.workers,
+        "version": env!("CARGO_PKG_VERSION"),
+        "sqlite_version": sqlite_version(),
+    });
+    log.event(Level::Info, "listening", details);
+
+    wait_for_signal(signals, &log, &stopping);
+    let still_busy = server.stop(Instant::now() + DRAIN_TIME);
+    if let Err(Unavailable(reason)) = store.checkpoint() {
+        let message = "the write-ahead log was not copied into the database; the next start reads it";
+        log.event(Level::Warning, message, json!({ "reason": reason }));
+    }
+    log.event(Level::Info, "stopped", json!({ "workers_still_busy": still_busy }));
+    log.flush(LOG_TIME);
+    Ok(())
+}
+
+/// Takes over the signals that end the service. As PID 1 of a container it would otherwise not even get them.
+fn signals() -> std::io::Result<Signals> {
+    // A write beyond RLIMIT_FSIZE then fails with EFBIG, which is answered 503, where the signal would kill the process.
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+    Signals::new([SIGTERM, SIGINT])
+}
+
+/// Returns at the first signal. A second one ends the process at once.
+fn wait_for_signal(mut signals: Signals, log: &Log, stopping: &AtomicBool) {
+    let Some(signal) = signals.forever().next() else { return };
+    stopping.store(true, Ordering::Relaxed);
+    log.event(Level::Info, "stopping", json!({ "signal": signal }));
+    let log = log.clone();
+    let second = move || {
+        if let Some(signal) = signals.forever().next() {
+            log.event(Level::Warning, "stopped at once", json!({ "signal": signal }));
+            log.flush(LOG_TIME);
+            exit(i32::from(FAILED));
+        }
+    };
+    // Without the thread a second signal would be without effect; the first is being obeyed all the same.
+    let _ = std::thread::Builder::new().name("signal".to_owned()).spawn(second);
+}
+
+/// A broken invariant ends the process (Cargo.toml); this says in the log which.
+fn log_panics(log: &Log) {
+    let log = log.clone();
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        log.event(Level::Error, "panic: this is a bug in webhook-inbox", json!({ "panic": panic.to_string() }));
+        log.flush(LOG_TIME);
+        default(panic);
+    }));
+}

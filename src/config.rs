@@ -1,0 +1,201 @@
+//! The environment, read once, and taken apart into each part's own options.
+//!
+//! Every value is checked at the start and every fault reported, not just the first. No module below reads the
+//! environment.
+
+use crate::log::Level;
+use crate::store;
+use crate::webhook::Secret;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// All settings, checked.
+pub struct Config {
+    /// `WEBHOOK_SECRET`.
+    pub secret: Secret,
+    /// `DATABASE_URL`, and a part of the workers.
+    pub store: store::Options,
+    /// `LOG_LEVEL`.
+    pub log_level: Level,
+    /// `LISTEN_ADDR`; port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// `WORKERS`: threads that answer requests.
+    pub workers: usize,
+    /// `MAX_BODY_BYTES`.
+    pub body_bytes_max: usize,
+}
+
+/// What is wrong with the environment, a line for each variable.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConfigError(Vec<String>);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// A search (`q`) keeps a worker busy for as long as it takes; at most this share of the workers do that.
+const SEARCH_SHARE: usize = 4;
+
+impl Config {
+    /// Reads the process's environment.
+    pub fn from_env() -> Result<Config, ConfigError> {
+        Config::read(&process_environment)
+    }
+
+    /// `LISTEN_ADDR` alone, for a command that asks a running service.
+    pub fn listen_address() -> Result<SocketAddr, ConfigError> {
+        let mut environment = Environment { variable: &process_environment, faults: Vec::new() };
+        environment.listen_address().ok_or(ConfigError(environment.faults))
+    }
+
+    fn read(variable: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+        let mut environment = Environment { variable, faults: Vec::new() };
+        let secret = environment.secret();
+        let path = environment.value("DATABASE_URL", "sqlite:////data/app.db", database_path, || {
+            "sqlite:////absolute/path.db or sqlite:///./relative/path.db".to_owned()
+        });
+        let level = || "DEBUG, INFO, WARNING or ERROR".to_owned();
+        let log_level = environment.value("LOG_LEVEL", "INFO", Level::named, level);
+        let listen = environment.listen_address();
+        // As many as fill one COMMIT. Each is a thread with a stack of 512 KiB, of which it touches little.
+        let workers = environment.number("WORKERS", 64, 1, 1024);
+        let body_bytes_max = environment.number("MAX_BODY_BYTES", 4 << 20, 1, 1 << 30);
+        match (secret, path, log_level, listen, workers, body_bytes_max) {
+            (Some(secret), Some(path), Some(log_level), Some(listen), Some(workers), Some(body_bytes_max)) => {
+                let searches_max = (workers / SEARCH_SHARE).max(1);
+                let store = store::Options { path, searches_max };
+                Ok(Config { secret, store, log_level, listen, workers, body_bytes_max })
+            }
+            _ => Err(ConfigError(environment.faults)),
+        }
+    }
+}
+
+fn process_environment(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+/// The variables, and what was found wrong with them so far. An empty value counts as one that is not set.
+struct Environment<'a> {
+    variable: &'a dyn Fn(&str) -> Option<String>,
+    faults: Vec<String>,
+}
+
+impl Environment<'_> {
+    fn secret(&mut self) -> Option<Secret> {
+        let secret = (self.variable)("WEBHOOK_SECRET").and_then(|secret| Secret::new(secret.as_bytes()));
+        if secret.is_none() {
+            self.faults.push(
+                "WEBHOOK_SECRET is not set, so no signature could be checked. Set it to the secret that the sender \
+                 signs with, for example to the output of: openssl rand -hex 32"
+                    .to_owned(),
+            );
+        }
+        secret
+    }
+
+    fn listen_address(&mut self) -> Option<SocketAddr> {
+        let right = || "an address and a port, for example 127.0.0.1:8000 or [::1]:8000".to_owned();
+        self.value("LISTEN_ADDR", "0.0.0.0:8000", |value| value.parse().ok(), right)
+    }
+
+    fn number(&mut self, name: &str, default: usize, min: usize, max: usize) -> Option<usize> {
+        let parse = |value: &str| {
+            let digits = value.bytes().all(|byte| byte.is_ascii_digit()); // str::parse takes a sign
+            value.parse().ok().filter(|number| digits && (min..=max).contains(number))
+        };
+        self.value(name, &default.to_string(), parse, || format!("a whole number from {min} to {max}"))
+    }
+
+    /// The value of a variable or its default; None, and a fault, when it cannot be used.
+    fn value<T>(
+        &mut self,
+        name: &str,
+        default: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+        right: impl FnOnce() -> String,
+    ) -> Option<T> {
+        let value = (self.variable)(name).filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned());
+        let parsed = parse(&value);
+        if parsed.is_none() {
+            self.faults.push(format!("{name} is {value:?}, which cannot be used. Set it to {}.", right()));
+        }
+        parsed
+    }
+}
+
+/// What comes after `sqlite:///` is a path, as in SQLAlchemy, which the original service used.
+fn database_path(url: &str) -> Option<PathBuf> {
+    let path = url.strip_prefix("sqlite:///")?;
+    // In memory nothing is kept, and options (`?mode=…`) would be silently ignored.
+    let names_a_file = !path.is_empty() && !path.ends_with('/') && path != ":memory:" && !path.contains(['?', '\0']);
+    names_a_file.then(|| PathBuf::from(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::read(&|name| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string()))
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_contract() {
+        let config = read(&[("WEBHOOK_SECRET", "s")]).unwrap();
+        assert_eq!(config.store.path, PathBuf::from("/data/app.db"));
+        assert_eq!(config.log_level, Level::Info);
+        assert_eq!(config.listen.to_string(), "0.0.0.0:8000");
+        assert_eq!((config.workers, config.body_bytes_max), (64, 4_194_304));
+    }
+
+    #[test]
+    fn every_fault_is_reported_with_the_variable_the_value_and_what_would_be_right() {
+        let variables = [
+            ("DATABASE_URL", "postgres://x"),
+            ("LOG_LEVEL", "loud"),
+            ("LISTEN_ADDR", "8000"),
+            ("WORKERS", "0"),
+            ("MAX_BODY_BYTES", "4M"),
+        ];
+        let Err(error) = read(&variables) else { panic!("taken") };
+        let error = error.to_string();
+        assert_eq!(error.lines().count(), 6, "{error}");
+        for (name, value) in variables {
+            assert!(error.contains(&format!("{name} is {value:?}")), "{error}");
+        }
+        assert!(error.starts_with("WEBHOOK_SECRET is not set"), "{error}");
+    }
+
+    #[test]
+    fn a_database_url_names_a_file() {
+        for (url, path) in [
+            ("sqlite:////data/app.db", Some("/data/app.db")),
+            ("sqlite:///./inbox.db", Some("./inbox.db")),
+            ("sqlite:///inbox.db", Some("inbox.db")),
+            ("sqlite:///", None),
+            ("sqlite://", None),
+            ("sqlite:///:memory:", None),
+            ("sqlite:////data/", None),
+            ("sqlite:////data/app.db?mode=ro", None),
+            ("postgresql://localhost/app", None),
+            ("/data/app.db", None),
+        ] {
+            assert_eq!(database_path(url), path.map(PathBuf::from), "{url}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_taken_within_their_bounds() {
+        for (value, right) in [("1", true), ("1024", true), ("1025", false), ("0", false), ("+5", false), ("5 ", false)]
+        {
+            assert_eq!(read(&[("WEBHOOK_SECRET", "s"), ("WORKERS", value)]).is_ok(), right, "{value:?}");
+        }
+        assert_eq!(read(&[("WEBHOOK_SECRET", "s"), ("WORKERS", "")]).unwrap().workers, 64);
+    }
+}

@@ -1,0 +1,287 @@
+//! The messages on disk: one SQLite connection, many threads.
+//!
+//! It promises that what [`Store::commit`] has returned is on disk whatever happens next, that the messages of one
+//! request are stored all or none, that a page and its total are one view, and that nothing holds the connection for
+//! more than about 5 ms, so that reads and ingest do not hold up each other. It leaves to its callers what a message
+//! is and how an answer looks.
+
+mod commit;
+mod needle;
+mod page;
+mod row;
+mod schema;
+mod search;
+mod tally;
+mod turn;
+mod walk;
+
+pub use commit::Stored;
+pub use needle::Needle;
+pub use page::{Cursor, Page, Selection, Start};
+pub use row::Item;
+pub use schema::OpenError;
+
+use crate::message::Message;
+use crate::metrics::Metrics;
+use crate::timestamp::Moment;
+use rusqlite::{Connection, OptionalExtension};
+use serde::Serialize;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tally::Tally;
+use turn::{Side, Turns};
+
+/// Panics abort the process (Cargo.toml), so no thread ever meets a mutex that another left in the middle.
+const UNPOISONED: &str = "a panic aborts the process, so no mutex is ever poisoned";
+
+/// How long a read may take over all its slices.
+const READ_TIME: Duration = Duration::from_secs(5);
+
+/// What the store needs to know.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The database file.
+    pub path: PathBuf,
+    /// Most searches at one time. Each keeps a worker busy, and ingest needs workers too.
+    pub searches_max: usize,
+}
+
+/// The database, shared by all workers.
+pub struct Store {
+    options: Options,
+    queue: commit::Queue,
+    turns: Turns,
+    searches: AtomicUsize,
+    write_failed: AtomicBool,
+    metrics: Arc<Metrics>,
+}
+
+/// Nothing was stored, or nothing could be read. The text is for the log: the client is told to come again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unavailable(pub String);
+
+/// Why there is no page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadError {
+    /// The database did not answer.
+    Unavailable(Unavailable),
+    /// There was too much to look at in [`READ_TIME`].
+    TimedOut,
+    /// As many searches as are allowed are under way.
+    TooManySearches,
+    /// The message that the cursor stands for is not there any more.
+    CursorGone,
+}
+
+/// What /stats says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Stats {
+    total_messages: u64,
+    senders_count: usize,
+    messages_per_sender: Vec<SenderCount>,
+    first_message_ts: Option<String>,
+    last_message_ts: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct SenderCount {
+    from: String,
+    count: u64,
+}
+
+impl Store {
+    /// Opens the database, migrates it and counts what is in it.
+    pub fn open(options: Options, metrics: Arc<Metrics>) -> Result<Store, OpenError> {
+        let connection = schema::open(&options.path)?;
+        let mut database = Database { connection, tally: Tally::default(), data_version: None };
+        database.view(|_| Ok(())).map_err(|error| OpenError::new(&options.path, error.to_string()))?;
+        Ok(Store {
+            options,
+            queue: commit::Queue::new(),
+            turns: Turns::new(database),
+            searches: AtomicUsize::new(0),
+            write_failed: AtomicBool::new(false),
+            metrics,
+        })
+    }
+
+    /// Commits the messages of one request and returns, in the same order, whether each was new or already stored.
+    ///
+    /// Blocks until they are on disk (`synchronous=FULL`): after a power cut they are still there. On [`Unavailable`]
+    /// (disk full, database locked by another process, I/O error) none of them is stored and sending them again is
+    /// safe.
+    pub fn commit(&self, messages: Vec<Message>) -> Result<Vec<Stored>, Unavailable> {
+        let outcome = self.queue.commit(messages, &self.turns, &self.metrics);
+        self.write_failed.store(outcome.is_err(), Ordering::Relaxed);
+        outcome
+    }
+
+    /// A page of messages and how many match on all pages.
+    pub fn page(&self, selection: &Selection) -> Result<Page, ReadError> {
+        let deadline = Deadline(Instant::now() + READ_TIME);
+        let Some(needle) = &selection.needle else { return walk::page(&self.turns, selection, deadline) };
+        let under_way = self.searches.fetch_add(1, Ordering::Relaxed);
+        let page = if under_way < self.options.searches_max {
+            search::page(&self.turns, selection, needle, deadline)
+        } else {
+            Err(ReadError::TooManySearches)
+        };
+        self.searches.fetch_sub(1, Ordering::Relaxed);
+        page
+    }
+
+    /// Totals, the most frequent senders, and the first and last timestamp.
+    pub fn stats(&self) -> Result<Stats, ReadError> {
+        self.turns.take(Side::Read).view(|view| {
+            let ts = |sql| -> rusqlite::Result<Option<String>> {
+                let mut statement = view.connection.prepare_cached(sql)?;
+                statement
+                    .query_row([Moment::UNKNOWN.us], |row| Ok(row::text(row.get_ref(0)?).map(String::from)))
+                    .optional()
+                    .map(Option::flatten)
+            };
+            let top = view.tally.top().map(|(from, count)| SenderCount { from: from.to_owned(), count });
+            Ok(Stats {
+                total_messages: view.tally.total(),
+                senders_count: view.tally.senders(),
+                messages_per_sender: top.collect(),
+                first_message_ts: ts(include_str!("../sql/first_ts.sql"))?,
+                last_message_ts: ts(include_str!("../sql/last_ts.sql"))?,
+            })
+        })
+    }
+
+    /// Whether the database answers, and whether it takes writes.
+    ///
+    /// After a write that failed, this tries a small one itself: a service that is taken out of rotation gets no
+    /// traffic that could show that the cause is gone.
+    pub fn ready(&self) -> Result<(), Unavailable> {
+        let mut turn = self.turns.take(Side::Read);
+        if self.write_failed.load(Ordering::Relaxed) {
+            turn.try_write()
+                .map_err(|error| Unavailable(format!("the last write failed, and so does a new one: {error}")))?;
+            self.write_failed.store(false, Ordering::Relaxed);
+        }
+        turn.view(|view| view.row_max()).map(|_| ()).map_err(|error| Unavailable(error.to_string()))
+    }
+
+    /// Bytes of the database file and of its write-ahead log, as far as they can be seen.
+    pub fn sizes(&self) -> (Option<u64>, Option<u64>) {
+        let size = |path: &std::path::Path| path.metadata().ok().map(|metadata| metadata.len());
+        let mut wal = self.options.path.clone().into_os_string();
+        wal.push("-wal");
+        (size(&self.options.path), size(wal.as_ref()))
+    }
+
+    /// Copies the write-ahead log into the database, so that the file alone is whole. Nothing depends on it: the log
+    /// is read at the next start.
+    pub fn checkpoint(&self) -> Result<(), Unavailable> {
+        let turn = self.turns.take(Side::Ingest);
+        let busy = turn.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        match busy {
+            Ok(0) => Ok(()),
+            Ok(_) => Err(Unavailable("another process is reading the database".to_owned())),
+            Err(error) => Err(Unavailable::from(&error)),
+        }
+    }
+}
+
+/// The version of the SQLite library.
+pub fn sqlite_version() -> &'static str {
+    rusqlite::version()
+}
+
+/// What the turn is about: the connection, and the counts that belong to what is in it.
+struct Database {
+    connection: Connection,
+    tally: Tally,
+    /// `PRAGMA data_version` when the tally was built. It changes when another connection has changed the file.
+    data_version: Option<i64>,
+}
+
+/// One state of the database, and the counts that belong to it.
+struct View<'a> {
+    connection: &'a Connection,
+    tally: &'a Tally,
+}
+
+impl Database {
+    /// Reads within one transaction, in which the tally is exact: when another process has changed the file since the
+    /// tally was built, it is built anew first.
+    fn view<T>(&mut self, read: impl FnOnce(&View<'_>) -> Result<T, ReadError>) -> Result<T, ReadError> {
+        if self.data_version != Some(data_version(&self.connection)?) {
+            self.fill_moments()?;
+        }
+        let transaction = self.connection.transaction()?;
+        let version = data_version(&transaction)?;
+        if self.data_version != Some(version) {
+            self.tally = Tally::build(&transaction)?;
+            self.data_version = Some(version);
+        }
+        read(&View { connection: &transaction, tally: &self.tally })
+    }
+
+    /// Gives rows that another program has written their moment.
+    fn fill_moments(&self) -> rusqlite::Result<()> {
+        if self.connection.query_row(include_str!("../sql/any_unfilled.sql"), [], |row| row.get(0))? {
+            self.connection.execute(include_str!("../sql/fill_moments.sql"), [])?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is there already, to see whether writing works.
+    fn try_write(&mut self) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        transaction.pragma_update(None, "user_version", version)?;
+        transaction.commit()
+    }
+}
+
+fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
+}
+
+impl View<'_> {
+    /// The highest rowid: rows that are stored later have a higher one.
+    fn row_max(&self) -> Result<i64, ReadError> {
+        let mut statement = self.connection.prepare_cached(include_str!("../sql/rowid_max.sql"))?;
+        Ok(statement.query_row([], |row| row.get(0))?)
+    }
+}
+
+/// When a read has taken too long.
+#[derive(Clone, Copy)]
+struct Deadline(Instant);
+
+impl Deadline {
+    fn check(self) -> Result<(), ReadError> {
+        if Instant::now() < self.0 { Ok(()) } else { Err(ReadError::TimedOut) }
+    }
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ReadError::Unavailable(Unavailable(reason)) => f.write_str(reason),
+            ReadError::TimedOut => f.write_str("the query looked at too many messages; narrow it with from or since"),
+            ReadError::TooManySearches => f.write_str("too many searches with q are under way; try again"),
+            ReadError::CursorGone => f.write_str("the message that this cursor stands for has been deleted"),
+        }
+    }
+}
+
+impl From<&rusqlite::Error> for Unavailable {
+    fn from(error: &rusqlite::Error) -> Unavailable {
+        Unavailable(error.to_string())
+    }
+}
+
+impl From<rusqlite::Error> for ReadError {
+    fn from(error: rusqlite::Error) -> ReadError {
+        ReadError::Unavailable(Unavailable::from(&error))
+    }
+}

@@ -1,0 +1,97 @@
+//! What `q` looks for: a substring, in any script, without regard to case.
+
+use memchr::memmem::Finder;
+
+/// A text to look for. Not empty.
+#[derive(Clone, Debug)]
+pub struct Needle {
+    finder: Finder<'static>,
+}
+
+impl Needle {
+    /// None for the empty text, which is in every text and so no filter.
+    pub fn new(text: &str) -> Option<Needle> {
+        let mut folded = String::new();
+        fold_into(text, &mut folded);
+        (!folded.is_empty()).then(|| Needle { finder: Finder::new(folded.as_bytes()).into_owned() })
+    }
+
+    /// Whether the text holds the needle. `scratch` is room that one caller's many calls share.
+    pub(super) fn is_in(&self, text: &str, scratch: &mut String) -> bool {
+        scratch.clear();
+        fold_into(text, scratch);
+        self.finder.find(scratch.as_bytes()).is_some()
+    }
+}
+
+/// Appends the text with differences of case removed: each character's upper case, then lower case of that.
+///
+/// Character by character, because the lower case of a whole word depends on the neighbours (the Greek final sigma),
+/// and a substring has others. By way of upper case, because some characters have their pair only there: `ς` and `σ`,
+/// `ß` and `SS`.
+fn fold_into(text: &str, folded: &mut String) {
+    if text.is_ascii() {
+        let start = folded.len();
+        folded.push_str(text);
+        folded[start..].make_ascii_lowercase();
+        return;
+    }
+    for character in text.chars() {
+        if character.is_ascii() {
+            folded.push(character.to_ascii_lowercase());
+        } else {
+            folded.extend(character.to_uppercase().flat_map(char::to_lowercase));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finds(needle: &str, text: &str) -> bool {
+        Needle::new(needle).is_none_or(|needle| needle.is_in(text, &mut String::new()))
+    }
+
+    #[test]
+    fn case_is_ignored_in_every_script_and_nothing_else_is() {
+        for (needle, text, found) in [
+            ("hello", "Say HELLO!", true),
+            ("ОЛЕГ", "это олег", true),
+            ("олег", "ОЛЕГ", true),
+            ("ΟΔΟΣ", "οδος", true),
+            ("οδος", "ΟΔΟΣΑΚΙ", true),
+            ("straße", "STRASSE", true),
+            ("ÄPFEL", "zwei äpfel", true),
+            ("नमस्ते", "नमस्ते दुनिया", true),
+            ("🦀", "rust 🦀!", true),
+            ("%", "100 %", true),
+            ("%", "100", false),
+            ("_", "ab", false),
+            ("a_c", "abc", false),
+            ("it's", "IT'S", true),
+            (r"\", r"a\b", true),
+            (r"\", "ab", false),
+            ("e", "é", false),
+            ("abc", "ab", false),
+            ("\0", "a\0b", true),
+        ] {
+            assert_eq!(finds(needle, text), found, "{needle:?} in {text:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_found_within_any_surroundings_and_in_the_other_case() {
+        fastrand::seed(11);
+        let random = || -> String {
+            let pool = "abcXYZéÉжЖσΣς%_'\\ 漢字🦀ǅ";
+            (0..fastrand::usize(0..6)).filter_map(|_| fastrand::choice(pool.chars().collect::<Vec<_>>())).collect()
+        };
+        for _ in 0..20_000 {
+            let (before, needle, after) = (random(), random(), random());
+            let text = format!("{before}{needle}{after}");
+            assert!(finds(&needle, &text), "{needle:?} in {text:?}");
+            assert!(finds(&needle, &text.to_uppercase()), "{needle:?} in upper case {text:?}");
+        }
+    }
+}

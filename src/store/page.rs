@@ -1,0 +1,147 @@
+//! Pages of messages: what is asked for, the cursor that leads on, and the answer.
+
+use crate::store::needle::Needle;
+use crate::store::row::{Item, Placed};
+use crate::timestamp::Moment;
+use std::fmt;
+
+/// Which messages, in which part of the order.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    /// Those of this sender.
+    pub from: Option<String>,
+    /// Those at this moment or later.
+    pub since: Option<Moment>,
+    /// Those with this in their text.
+    pub needle: Option<Needle>,
+    /// Where in the order the page begins.
+    pub start: Start,
+    /// How many at most.
+    pub limit: usize,
+}
+
+/// Where a page begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// After so many of the matching messages.
+    Offset(u64),
+    /// After the message that the cursor stands for.
+    After(Cursor),
+}
+
+/// A page of messages.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// In the order of the contract: moment, then message_id by bytes.
+    pub items: Vec<Item>,
+    /// How many messages match, on all pages together.
+    pub total: u64,
+    /// Leads to the page after this, when there is one.
+    pub next: Option<Cursor>,
+}
+
+/// The place of a message in the order, as text `MICROSECONDS.NANOSECONDS.MESSAGE_ID`.
+///
+/// It says which message was the last, not how many there were, so messages that arrive meanwhile shift nothing. A
+/// message_id too long for a request's head is replaced by its row: `MICROSECONDS.NANOSECONDS~ROW`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    pub(super) moment: Moment,
+    pub(super) last: Last,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Last {
+    Id(String),
+    Row(i64),
+}
+
+/// Most bytes of a message_id in a cursor. Percent-encoded they triple, and a request's head has 16 KiB.
+const CURSOR_ID_BYTES_MAX: usize = 1024;
+
+impl Cursor {
+    /// Reads a cursor's text. None for what no cursor looks like.
+    pub fn parse(text: &str) -> Option<Cursor> {
+        let (us, rest) = text.split_once('.')?;
+        let us = us.parse().ok()?;
+        let (ns, last) = match rest.split_once(['.', '~'])? {
+            (ns, id) if rest.as_bytes()[ns.len()] == b'.' => (ns, Last::Id(id.to_owned())),
+            (ns, row) => (ns, Last::Row(row.parse().ok()?)),
+        };
+        let ns = ns.parse().ok().filter(|ns| (0..1000).contains(ns))?;
+        Some(Cursor { moment: Moment { us, ns }, last })
+    }
+
+    pub(super) fn of(placed: &Placed) -> Cursor {
+        let last = match &placed.item.message_id {
+            Some(id) if id.len() <= CURSOR_ID_BYTES_MAX => Last::Id(id.clone()),
+            _ => Last::Row(placed.row),
+        };
+        Cursor { moment: placed.moment, last }
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Moment { us, ns } = self.moment;
+        match &self.last {
+            Last::Id(id) => write!(f, "{us}.{ns}.{id}"),
+            Last::Row(row) => write!(f, "{us}.{ns}~{row}"),
+        }
+    }
+}
+
+/// A page of at most `limit` rows, and the cursor when there were more.
+pub(super) fn finish(mut rows: Vec<Placed>, total: u64, limit: usize) -> Page {
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = rows.last().filter(|_| more).map(Cursor::of);
+    Page { items: rows.into_iter().map(|placed| placed.item).collect(), total, next }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_survives_being_text_whatever_the_message_id() {
+        fastrand::seed(12);
+        for _ in 0..20_000 {
+            let id =
+                (0..fastrand::usize(1..6)).filter_map(|_| fastrand::choice(['.', '~', 'é', '0', ' ', '-'])).collect();
+            let last = if fastrand::bool() { Last::Id(id) } else { Last::Row(fastrand::i64(..)) };
+            let cursor = Cursor { moment: Moment { us: fastrand::i64(..), ns: fastrand::i64(0..1000) }, last };
+            assert_eq!(Cursor::parse(&cursor.to_string()), Some(cursor));
+        }
+    }
+
+    #[test]
+    fn what_is_no_cursor_is_refused() {
+        for text in [
+            "",
+            ".",
+            "..",
+            "1",
+            "1.2",
+            "a.0.m",
+            "1.1000.m",
+            "1.-1.m",
+            "1.0~",
+            "1.0~x",
+            "1~0.m",
+            "9223372036854775808.0.m",
+        ] {
+            assert_eq!(Cursor::parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn no_text_makes_the_parser_panic() {
+        fastrand::seed(13);
+        for _ in 0..50_000 {
+            let text: String =
+                (0..fastrand::usize(0..12)).filter_map(|_| fastrand::choice(['1', '.', '~', '-', 'é', '9'])).collect();
+            let _ = Cursor::parse(&text); // only that it returns is asserted
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Opening the database file and bringing its schema up to date.
+
+use crate::store::row::text;
+use crate::timestamp::{Moment, Timestamp};
+use rusqlite::functions::FunctionFlags;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Applied in order, each in one transaction; `user_version` is the number of those applied. Never edited once released.
+const MIGRATIONS: [&str; 2] =
+    [include_str!("../../sql/migrations/0001_messages.sql"), include_str!("../../sql/migrations/0002_moments.sql")];
+
+/// What the original service's table has to have to be taken over.
+const ORIGINAL_COLUMNS: [&str; 6] = ["message_id", "from_msisdn", "to_msisdn", "ts", "text", "created_at"];
+
+/// For another process to finish what it does to the file, while this one starts.
+const START_PATIENCE: Duration = Duration::from_secs(5);
+
+/// SQLite's page cache, KiB. The hot pages of the indexes at some millions of messages; it bounds the resident size.
+const CACHE_KIB: i64 = 16 << 10;
+
+/// Pages of 4 KiB in the WAL after which a COMMIT copies them into the database: 4 MiB, SQLite's default. Ten times as
+/// many bring a third more rows per second and three times the p99 (DESIGN.md), and a restart reads as much longer.
+const CHECKPOINT_PAGES: i64 = 1000;
+
+/// Why the database could not be opened: which file, what happened, what to do.
+#[derive(Debug)]
+pub struct OpenError {
+    path: PathBuf,
+    what: String,
+}
+
+impl OpenError {
+    pub(super) fn new(path: &Path, what: String) -> OpenError {
+        OpenError { path: path.to_owned(), what }
+    }
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot open the database {}: {}", self.path.display(), self.what)
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// Opens the file, creates it where it is missing, and applies the migrations that it has not had.
+pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
+    let fail = |what: String| OpenError::new(path, what);
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
+        let directory = directory.display();
+        return Err(fail(format!(
+            "there is no directory {directory}. Create it, or set DATABASE_URL to another place."
+        )));
+    }
+    // NO_MUTEX: one thread at a time holds the connection, see turn.rs.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(|error| {
+        fail(format!("{error}. Check that the file and its directory belong to the user that this runs as."))
+    })?;
+    prepare(&mut connection).map_err(fail)?;
+    Ok(connection)
+}
+
+fn prepare(connection: &mut Connection) -> Result<(), String> {
+    let sqlite = |error: rusqlite::Error| {
+        format!(
+            "{error}. Check that it is an SQLite database, that this user may write it, and that the disk has room."
+        )
+    };
+    connection.busy_timeout(START_PATIENCE).map_err(sqlite)?;
+    set(connection, "journal_mode", "wal")?;
+    set(connection, "synchronous", "2")?; // FULL: COMMIT returns when the WAL is on disk
+    set(connection, "cache_size", &(-CACHE_KIB).to_string())?;
+    set(connection, "wal_autocheckpoint", &CHECKPOINT_PAGES.to_string())?;
+    // A WAL that grew while a reader held it up is cut back to 64 MiB once it has been copied.
+    set(connection, "journal_size_limit", &(64 << 20).to_string())?;
+    connection.set_prepared_statement_cache_capacity(64); // more than there are files in sql/
+    add_moment_functions(connection).map_err(sqlite)?;
+    while migrate_one(connection)? {}
+    // From now on nobody waits inside SQLite, where the mutex is held: commit.rs waits outside.
+    connection.busy_timeout(Duration::ZERO).map_err(sqlite)
+}
+
+/// Sets a PRAGMA and reads it back: SQLite does not say when it keeps the old value.
+fn set(connection: &Connection, name: &str, value: &str) -> Result<(), String> {
+    let what = |error: rusqlite::Error| {
+        format!("PRAGMA {name} = {value}: {error}. Is it an SQLite database that this user may write?")
+    };
+    connection.pragma_update_and_check(None, name, value, |_| Ok(())).or_else(|error| match error {
+        rusqlite::Error::QueryReturnedNoRows => Ok(()),
+        error => Err(what(error)),
+    })?;
+    let kept =
+        connection.pragma_query_value(None, name, |row| row.get_ref(0).map(|value| text(value).map(String::from)));
+    let kept = kept.map_err(what)?.unwrap_or_default();
+    if kept == value {
+        return Ok(());
+    }
+    Err(format!(
+        "PRAGMA {name} is {kept} although it was set to {value}. WAL needs a local disk that supports shared memory."
+    ))
+}
+
+/// Applies the next migration, and says whether there was one.
+fn migrate_one(connection: &mut Connection) -> Result<bool, String> {
+    let sqlite =
+        |error: rusqlite::Error| format!("its schema could not be brought up to date: {error}. Nothing was changed.");
+    // The version is read inside the transaction: another process may be starting too.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
+    let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sqlite)?;
+    let known = MIGRATIONS.len() as i64;
+    if !(0..=known).contains(&version) {
+        return Err(format!(
+            "it was written by a newer version of webhook-inbox (its user_version is {version}, this program knows up \
+             to {known}). Run that version, or restore a backup from before the upgrade."
+        ));
+    }
+    let Some(migration) = MIGRATIONS.get(version as usize) else { return Ok(false) };
+    if version > 0 || !has_original_table(&transaction)? {
+        transaction.execute_batch(migration).map_err(sqlite)?;
+    }
+    transaction.pragma_update(None, "user_version", version + 1).map_err(sqlite)?;
+    transaction.commit().map_err(sqlite)?;
+    Ok(true)
+}
+
+/// Whether the original service has been here. It kept no version, so its table stands for the first migration.
+fn has_original_table(connection: &Connection) -> Result<bool, String> {
+    let columns = || -> rusqlite::Result<Vec<String>> {
+        let mut statement = connection.prepare("SELECT name FROM pragma_table_info('messages')")?;
+        statement.query_map([], |row| row.get(0))?.collect()
+    };
+    let columns = columns().map_err(|error| format!("its schema could not be read: {error}."))?;
+    let missing: Vec<&str> = ORIGINAL_COLUMNS.into_iter().filter(|name| !columns.iter().any(|c| c == name)).collect();
+    match (columns.is_empty(), missing.is_empty()) {
+        (true, _) => Ok(false),
+        (false, true) => Ok(true),
+        (false, false) => Err(format!(
+            "it has a table `messages` without the column(s) {}, so it is not an inbox. Set DATABASE_URL to another file.",
+            missing.join(", ")
+        )),
+    }
+}
+
+/// `moment_us(ts)` and `moment_ns(ts)`, for rows that did not come through the front door.
+fn add_moment_functions(connection: &Connection) -> rusqlite::Result<()> {
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    let moment = |context: &rusqlite::functions::Context<'_>| {
+        let ts = text(context.get_raw(0)).unwrap_or_default();
+        Timestamp::parse(&ts).map_or(Moment::UNKNOWN, |timestamp| timestamp.moment())
+    };
+    connection.create_scalar_function("moment_us", 1, flags, move |context| Ok(moment(context).us))?;
+    connection.create_scalar_function("moment_ns", 1, flags, move |context| Ok(moment(context).ns))
+}

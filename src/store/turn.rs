@@ -1,0 +1,97 @@
+//! Whose turn it is at the one connection.
+//!
+//! A plain mutex may be taken again at once by the thread that gave it up, so a search of many slices could starve
+//! ingest, or ingest a search. Here two sides alternate, ingest and reads:
+//!
+//! 1. One thread at a time holds the database.
+//! 2. When one side gives it up and the other waits, the other is next.
+//! 3. So a commit waits for at most one slice of a read, however many reads wait, and a read that waits alone for at
+//!    most one commit.
+
+use crate::store::Database;
+use crate::store::UNPOISONED;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Condvar, Mutex, MutexGuard};
+
+/// Who asks for the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// A commit. There is one leader at a time, so at most one waits.
+    Ingest,
+    /// Everything else.
+    Read,
+}
+
+/// The database behind its mutex, and the order in which the mutex is taken.
+pub(super) struct Turns {
+    order: Mutex<Order>,
+    freed: [Condvar; 2],
+    /// Taken only by who has the turn, so never contended; it is held for as long as the turn.
+    database: Mutex<Database>,
+}
+
+struct Order {
+    taken: bool,
+    /// The side that goes first when both wait.
+    next: Side,
+    waiting: [usize; 2],
+}
+
+/// The database, until dropped.
+pub(super) struct Turn<'a> {
+    turns: &'a Turns,
+    database: Option<MutexGuard<'a, Database>>,
+}
+
+impl Turns {
+    pub(super) fn new(database: Database) -> Turns {
+        let order = Order { taken: false, next: Side::Ingest, waiting: [0; 2] };
+        Turns { order: Mutex::new(order), freed: [Condvar::new(), Condvar::new()], database: Mutex::new(database) }
+    }
+
+    /// Waits for a turn of that side.
+    pub(super) fn take(&self, side: Side) -> Turn<'_> {
+        let mut order = self.order.lock().expect(UNPOISONED);
+        order.waiting[side as usize] += 1;
+        while order.taken || (order.next != side && order.waiting[order.next as usize] > 0) {
+            order = self.freed[side as usize].wait(order).expect(UNPOISONED);
+        }
+        order.waiting[side as usize] -= 1;
+        order.taken = true;
+        order.next = match side {
+            Side::Ingest => Side::Read,
+            Side::Read => Side::Ingest,
+        };
+        drop(order);
+        Turn { turns: self, database: Some(self.database.lock().expect(UNPOISONED)) }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.database = None; // before the turn passes on, so that the mutex is free for whoever gets it
+        let mut order = self.turns.order.lock().expect(UNPOISONED);
+        order.taken = false;
+        let side = match order.next {
+            next if order.waiting[next as usize] > 0 => next,
+            Side::Ingest => Side::Read,
+            Side::Read => Side::Ingest,
+        };
+        drop(order);
+        self.turns.freed[side as usize].notify_one();
+    }
+}
+
+impl Deref for Turn<'_> {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        self.database.as_ref().expect("the guard is there until drop")
+    }
+}
+
+impl DerefMut for Turn<'_> {
+    fn deref_mut(&mut self) -> &mut Database {
+        self.database.as_mut().expect("the guard is there until drop")
+    }
+}

@@ -1,0 +1,27 @@
+//! A delivery: is it from who it says, and what is in it.
+//!
+//! The order is the contract's: the signature is checked over the raw bytes before anything looks into them, and the
+//! types hold it, since only a [`Verified`] body can be parsed.
+
+mod native;
+mod signature;
+
+pub use signature::{Secret, Verified};
+
+use crate::message::Message;
+use crate::reply::Fault;
+
+/// Why a delivery was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// No signature, more than one, or a wrong one. Which it was is not told.
+    InvalidSignature,
+    /// The body is signed, but not what it has to be; all faults at once.
+    Invalid(Vec<Fault>),
+}
+
+/// Checks the signature and parses the body: the messages of one delivery, at least one.
+pub fn receive(secret: &Secret, signatures: &[&str], body: &[u8]) -> Result<Vec<Message>, Rejection> {
+    let verified = secret.verify(signatures, body).ok_or(Rejection::InvalidSignature)?;
+    native::parse(verified).map(|message| vec![message]).map_err(Rejection::Invalid)
+}

@@ -1,0 +1,1 @@
+//! The contract, line by line, driven through the real binary over real sockets.
