@@ -20,6 +20,10 @@ const BUFFER_BYTES_MAX: usize = 4 << 20;
 /// even when each of them is escaped as `\u0000`.
 const VALUE_CHARS_MAX: usize = 1024;
 
+/// Between two writes. Under load each then carries many lines, and the thread wakes some hundred times a second instead
+/// of once per line, which costs two switches of context each.
+const WRITE_PAUSE: Duration = Duration::from_millis(2);
+
 /// How much a line matters; a line below the configured level is not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -199,6 +203,7 @@ impl Shared {
                 self.dropped.fetch_add(count as u64, Ordering::Relaxed);
             }
             lines.clear();
+            std::thread::sleep(WRITE_PAUSE); // `writing` is still true, so nobody takes the trouble to wake this thread
             buffer = self.lock();
             buffer.writing = false;
             self.changed.notify_all();

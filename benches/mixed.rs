@@ -1,0 +1,67 @@
+//! Ingest over 32 connections alone, and while another client reads in a loop, on a database of 1,000,000 messages.
+//!
+//! `cargo bench --bench mixed`. All lines are one service and one run; each takes in the same number of new messages.
+
+mod support;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use support::{Connection, Directory, Sample, Service};
+
+const STORED: usize = 1_000_000;
+const SENT: usize = 40_000;
+const CONNECTIONS: usize = 32;
+
+fn main() {
+    let directory = Directory::new("mixed");
+    let path = directory.join("inbox.db");
+    Service::start(&path, &[]).stop(); // creates the schema
+    let mut raw = support::raw_database(&path);
+    raw.pragma_update(None, "synchronous", "off").expect("a PRAGMA");
+    let samples: Vec<Sample> = (0..STORED).map(|index| Sample::new(index, 1_000)).collect();
+    support::raw_insert(&mut raw, &samples, 100_000);
+    drop(raw);
+    let oldest = samples[0].ts.clone();
+    drop(samples);
+
+    let service = Service::start(&path, &[]);
+    println!("| beside | messages/s | p50 ms | p99 ms | reads |");
+    println!("|---|---|---|---|---|");
+    for (round, (name, target)) in [
+        ("nothing", None),
+        ("q, absent", Some("/messages?q=xyzzy".to_owned())),
+        ("since, oldest", Some(format!("/messages?since={oldest}"))),
+        ("/stats", Some("/stats".to_owned())),
+        ("nothing, again", None),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let requests: Vec<Vec<u8>> =
+            (0..SENT).map(|index| Sample::new(STORED + round * SENT + index, 1_000).request()).collect();
+        let done = AtomicBool::new(false);
+        let (load, reads) = std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let Some(target) = target else { return 0 };
+                let mut connection = Connection::open(service.address);
+                let request = format!("GET {target} HTTP/1.1\r\nHost: inbox\r\n\r\n");
+                let mut reads = 0;
+                while !done.load(Ordering::Relaxed) {
+                    let (status, body) = connection.send(request.as_bytes());
+                    assert_eq!(status, 200, "{body}");
+                    reads += 1;
+                }
+                reads
+            });
+            let load = support::load(service.address, &requests, CONNECTIONS);
+            done.store(true, Ordering::Relaxed);
+            (load, reader.join().expect("no panic"))
+        });
+        println!(
+            "| {name} | {:.0} | {:.2} | {:.2} | {reads} |",
+            load.per_second,
+            load.quantile(0.5).as_secs_f64() * 1e3,
+            load.quantile(0.99).as_secs_f64() * 1e3,
+        );
+    }
+    service.stop();
+}

@@ -1,0 +1,283 @@
+//! What the benchmarks share: a service of their own, messages as they come in life, and a load generator.
+
+#![allow(dead_code, unreachable_pub, reason = "each benchmark uses a part of it")]
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+pub const SECRET: &str = "benchmark";
+
+/// Microseconds of 2025-01-01T00:00:00Z.
+const YEAR_2025_US: i64 = 1_735_689_600_000_000;
+
+/// A directory of the benchmark's own, on the disk that the build is on, removed at the end.
+pub struct Directory(PathBuf);
+
+impl Directory {
+    pub fn new(name: &str) -> Directory {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("the target directory can be written");
+        Directory(path)
+    }
+
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0); // what is left over is in the target directory
+    }
+}
+
+/// A message before it is sent: random ids, 20,000 senders of whom few write much, timestamps that nearly only grow.
+pub struct Sample {
+    pub id: String,
+    pub from: String,
+    pub to: String,
+    pub ts: String,
+    pub ts_us: i64,
+    pub text: String,
+}
+
+impl Sample {
+    /// The `index`-th message of a stream in which two follow each other after `step_us`.
+    pub fn new(index: usize, step_us: i64) -> Sample {
+        let ts_us = YEAR_2025_US + index as i64 * step_us + fastrand::i64(-5_000_000..5_000_000);
+        let ts_us = ts_us / 1000 * 1000;
+        let ts = jiff::Timestamp::from_microsecond(ts_us).expect("a moment of 2025 or soon after");
+        let words = ["order", "invoice", "hello", "delivery", "tomorrow", "привет", "thanks", "please", "call", "ok"];
+        let text: Vec<&str> = (0..fastrand::usize(3..16)).filter_map(|_| fastrand::choice(words)).collect();
+        Sample {
+            id: format!("wamid.{:032x}", fastrand::u128(..)),
+            from: format!("+9198{:08}", (20_000.0 * fastrand::f64().powi(3)) as u32),
+            to: "+14155550100".to_owned(),
+            ts: format!("{ts:.3}"),
+            ts_us,
+            text: text.join(" "),
+        }
+    }
+
+    /// The whole signed request.
+    pub fn request(&self) -> Vec<u8> {
+        let Sample { id, from, to, ts, text, .. } = self;
+        let body = format!(r#"{{"message_id":"{id}","from":"{from}","to":"{to}","ts":"{ts}","text":"{text}"}}"#);
+        let tag = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("any length").chain_update(&body);
+        let tag = hex::encode(tag.finalize().into_bytes());
+        let length = body.len();
+        format!("POST /webhook HTTP/1.1\r\nHost: inbox\r\nX-Signature: {tag}\r\nContent-Length: {length}\r\n\r\n{body}")
+            .into_bytes()
+    }
+}
+
+/// The real binary on a port of its own.
+pub struct Service {
+    child: Child,
+    pub address: SocketAddr,
+}
+
+impl Service {
+    pub fn start(database: &Path, variables: &[(&str, &str)]) -> Service {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_webhook-inbox"))
+            .env_clear()
+            .env("WEBHOOK_SECRET", SECRET)
+            .env("DATABASE_URL", format!("sqlite:///{}", database.display()))
+            .env("LISTEN_ADDR", "127.0.0.1:0")
+            .envs(variables.iter().copied())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("cargo has built the binary");
+        let mut log = BufReader::new(child.stdout.take().expect("it is piped"));
+        let mut line = String::new();
+        let address = loop {
+            line.clear();
+            assert_ne!(log.read_line(&mut line).expect("the log is text"), 0, "the service did not start");
+            let event: serde_json::Value = serde_json::from_str(&line).expect("the log is JSON");
+            if event["message"] == "listening" {
+                break event["address"].as_str().and_then(|a| a.parse().ok()).expect("an address");
+            }
+        };
+        // The log is read, as it would be, and thrown away.
+        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        Service { child, address }
+    }
+
+    /// CPU time of the whole process so far, user and system, threads that have ended included.
+    pub fn cpu(&self) -> Duration {
+        cpu_in(&Path::new("/proc").join(self.child.id().to_string())).expect("Linux")
+    }
+
+    /// CPU time of the living threads whose name begins with `prefix`.
+    pub fn cpu_of(&self, prefix: &str) -> Duration {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("Linux");
+        let named = |task: &std::fs::DirEntry| {
+            std::fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.starts_with(prefix))
+        };
+        tasks.flatten().filter(named).filter_map(|task| cpu_in(&task.path())).sum()
+    }
+
+    /// A figure of /proc/PID/status in KiB: VmHWM (the peak), VmRSS.
+    pub fn memory_kib(&self, field: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("Linux");
+        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+    }
+
+    pub fn get(&self, target: &str) -> (u16, String) {
+        let mut connection = Connection::open(self.address);
+        connection.send(format!("GET {target} HTTP/1.1\r\nHost: inbox\r\n\r\n").as_bytes())
+    }
+
+    /// SIGTERM, and wait.
+    pub fn stop(mut self) {
+        let pid = self.child.id().to_string();
+        let _ = Command::new("kill").arg(pid).status(); // when it is gone already, wait says so
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // after stop there is nothing left to kill
+        let _ = self.child.wait();
+    }
+}
+
+/// User and system time in a `stat` file of /proc (proc(5)).
+fn cpu_in(directory: &Path) -> Option<Duration> {
+    let stat = std::fs::read_to_string(directory.join("stat")).ok()?;
+    let fields: Vec<u64> = stat.rsplit_once(')')?.1.split_whitespace().map(|f| f.parse().unwrap_or(0)).collect();
+    let ticks = fields.get(11)? + fields.get(12)?;
+    Some(Duration::from_millis(ticks * 10)) // USER_HZ is 100 on every Linux
+}
+
+/// A keep-alive connection.
+pub struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    pub fn open(address: SocketAddr) -> Connection {
+        let stream = TcpStream::connect(address).expect("the service listens");
+        stream.set_nodelay(true).expect("a TCP socket");
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a TCP socket");
+        Connection { stream, buffer: vec![0; 128 << 10] }
+    }
+
+    /// Sends a whole request and reads its answer: status and body.
+    pub fn send(&mut self, request: &[u8]) -> (u16, String) {
+        let (head, body) = self.exchange(request);
+        let status = self.buffer[9..12].iter().fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
+        (status, String::from_utf8_lossy(&self.buffer[head..body]).into_owned())
+    }
+
+    /// Sends a whole request and returns the target of the answer's Link field.
+    pub fn link(&mut self, request: &[u8]) -> Option<String> {
+        let (head, _) = self.exchange(request);
+        let head = String::from_utf8_lossy(&self.buffer[..head]);
+        let link = head.lines().find_map(|line| line.strip_prefix("Link: <"))?;
+        Some(link.split('>').next()?.to_owned())
+    }
+
+    /// Leaves the answer in the buffer: where its head ends, and where its body does.
+    fn exchange(&mut self, request: &[u8]) -> (usize, usize) {
+        self.stream.write_all(request).expect("the service reads");
+        let mut filled = 0;
+        loop {
+            let read = self.stream.read(&mut self.buffer[filled..]).expect("the service answers within a minute");
+            assert_ne!(read, 0, "the service closed the connection");
+            filled += read;
+            let Some(head) = memchr::memmem::find(&self.buffer[..filled], b"\r\n\r\n") else { continue };
+            let text = std::str::from_utf8(&self.buffer[..head]).expect("ASCII");
+            let length = text.lines().find_map(|line| line.strip_prefix("Content-Length: ")?.parse().ok());
+            let end = head + 4 + length.unwrap_or(0);
+            if end > self.buffer.len() {
+                self.buffer.resize(end, 0);
+            }
+            if filled >= end {
+                return (head + 4, end);
+            }
+        }
+    }
+}
+
+/// What a run of the load generator measured.
+pub struct Load {
+    pub per_second: f64,
+    /// Sorted.
+    latencies: Vec<Duration>,
+}
+
+impl Load {
+    pub fn quantile(&self, q: f64) -> Duration {
+        let index = (self.latencies.len() as f64 * q) as usize;
+        self.latencies.get(index.min(self.latencies.len().saturating_sub(1))).copied().unwrap_or_default()
+    }
+}
+
+/// Sends all requests, each once, over so many keep-alive connections, and expects 200 for each.
+pub fn load(address: SocketAddr, requests: &[Vec<u8>], connections: usize) -> Load {
+    let next = AtomicUsize::new(0);
+    let barrier = Barrier::new(connections + 1);
+    std::thread::scope(|scope| {
+        let senders: Vec<_> = (0..connections)
+            .map(|_| {
+                let sender = || {
+                    let mut connection = Connection::open(address);
+                    let mut latencies = Vec::with_capacity(requests.len() / connections * 2);
+                    barrier.wait();
+                    while let Some(request) = requests.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let sent = Instant::now();
+                        let (status, body) = connection.send(request);
+                        latencies.push(sent.elapsed());
+                        assert_eq!(status, 200, "{body}");
+                    }
+                    latencies
+                };
+                std::thread::Builder::new().stack_size(256 << 10).spawn_scoped(scope, sender).expect("a thread")
+            })
+            .collect();
+        barrier.wait();
+        let begun = Instant::now();
+        let mut latencies: Vec<Duration> = senders.into_iter().flat_map(|s| s.join().expect("no panic")).collect();
+        let per_second = latencies.len() as f64 / begun.elapsed().as_secs_f64();
+        latencies.sort_unstable();
+        Load { per_second, latencies }
+    })
+}
+
+/// A connection as the service has it, with its schema: for the raw limit and for making large databases.
+pub fn raw_database(path: &Path) -> rusqlite::Connection {
+    let connection = rusqlite::Connection::open(path).expect("the directory can be written");
+    connection.pragma_update(None, "journal_mode", "wal").expect("WAL");
+    connection.pragma_update(None, "synchronous", "full").expect("a PRAGMA");
+    connection.pragma_update(None, "cache_size", -(16 << 10)).expect("a PRAGMA");
+    connection
+}
+
+/// Inserts the samples with the service's own statement, so many in a COMMIT. Returns how long each COMMIT took.
+pub fn raw_insert(connection: &mut rusqlite::Connection, samples: &[Sample], rows_per_commit: usize) -> Vec<Duration> {
+    let sql = include_str!("../../sql/insert.sql");
+    let commit = |group: &[Sample]| {
+        let begun = Instant::now();
+        let transaction = connection.transaction().expect("nobody else");
+        {
+            let mut insert = transaction.prepare_cached(sql).expect("the schema is there");
+            for Sample { id, from, to, ts, ts_us, text } in group {
+                insert.execute((id, from, to, ts, text, ts, ts_us, 0)).expect("room on the disk");
+            }
+        }
+        transaction.commit().expect("room on the disk");
+        begun.elapsed()
+    };
+    samples.chunks(rows_per_commit).map(commit).collect()
+}
