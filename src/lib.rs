@@ -1,7 +1,7 @@
 //! webhook-inbox keeps every acknowledged message.
 //!
-//! A request arrives at [`server`], whose workers pull it from tiny_http. [`api`] picks the endpoint by method and path.
-//! For a delivery, [`webhook`] checks the signature over the raw body and parses it into [`message`]s with a
+//! A request arrives at the [`gate`], which bounds its size and time and passes it on whole. [`server`]'s workers pull it
+//! from tiny_http, and [`api`] picks the endpoint by method and path. For a delivery, [`webhook`] checks the signature over the raw body and parses it into [`message`]s with a
 //! [`timestamp`] each; for a page, [`query`] turns the query string into a selection. [`store`] commits the messages
 //! together with those of other waiting workers, or reads the page. Only then does the [`reply`] go out: 200 means on
 //! disk. [`metrics`] and [`log`] are the ground that all of them stand on.
@@ -13,6 +13,8 @@ pub mod cli;
 pub mod command;
 
 pub mod config;
+
+pub mod gate;
 
 pub mod server;
 

@@ -78,6 +78,95 @@ impl WebhookResult {
     }
 }
 
+/// The `reason` label of `inbox_gate_rejections_total`: why the gate answered a request itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "gate/refusal.rs says of each what the client is told")]
+pub enum Rejection {
+    BadByte,
+    BadLineEnd,
+    BadRequestLine,
+    BadTarget,
+    BadField,
+    BadHost,
+    BadContentLength,
+    AmbiguousFraming,
+    BadChunk,
+    Incomplete,
+    HeadTime,
+    BodyTime,
+    LengthRequired,
+    BodyBytesMax,
+    Expectation,
+    HeadBytesMax,
+    FieldsMax,
+    TransferCoding,
+    ConnectionsMax,
+    HeldBytesMax,
+    NoThread,
+    UpstreamBusy,
+    UpstreamFailed,
+    Version,
+}
+
+impl Rejection {
+    const ALL: [Rejection; 24] = [
+        Rejection::BadByte,
+        Rejection::BadLineEnd,
+        Rejection::BadRequestLine,
+        Rejection::BadTarget,
+        Rejection::BadField,
+        Rejection::BadHost,
+        Rejection::BadContentLength,
+        Rejection::AmbiguousFraming,
+        Rejection::BadChunk,
+        Rejection::Incomplete,
+        Rejection::HeadTime,
+        Rejection::BodyTime,
+        Rejection::LengthRequired,
+        Rejection::BodyBytesMax,
+        Rejection::Expectation,
+        Rejection::HeadBytesMax,
+        Rejection::FieldsMax,
+        Rejection::TransferCoding,
+        Rejection::ConnectionsMax,
+        Rejection::HeldBytesMax,
+        Rejection::NoThread,
+        Rejection::UpstreamBusy,
+        Rejection::UpstreamFailed,
+        Rejection::Version,
+    ];
+
+    /// The label, which the log uses too.
+    pub fn label(self) -> &'static str {
+        match self {
+            Rejection::BadByte => "bad_byte",
+            Rejection::BadLineEnd => "bad_line_end",
+            Rejection::BadRequestLine => "bad_request_line",
+            Rejection::BadTarget => "bad_target",
+            Rejection::BadField => "bad_field",
+            Rejection::BadHost => "bad_host",
+            Rejection::BadContentLength => "bad_content_length",
+            Rejection::AmbiguousFraming => "ambiguous_framing",
+            Rejection::BadChunk => "bad_chunk",
+            Rejection::Incomplete => "incomplete",
+            Rejection::HeadTime => "head_time",
+            Rejection::BodyTime => "body_time",
+            Rejection::LengthRequired => "length_required",
+            Rejection::BodyBytesMax => "body_bytes_max",
+            Rejection::Expectation => "expectation",
+            Rejection::HeadBytesMax => "head_bytes_max",
+            Rejection::FieldsMax => "fields_max",
+            Rejection::TransferCoding => "transfer_coding",
+            Rejection::ConnectionsMax => "connections_max",
+            Rejection::HeldBytesMax => "held_bytes_max",
+            Rejection::NoThread => "no_thread",
+            Rejection::UpstreamBusy => "upstream_busy",
+            Rejection::UpstreamFailed => "upstream_failed",
+            Rejection::Version => "version",
+        }
+    }
+}
+
 /// A cumulative histogram with fixed upper bounds.
 pub struct Histogram<const N: usize> {
     bounds: [f64; N],
@@ -119,7 +208,22 @@ impl<const N: usize> Histogram<N> {
 pub struct Metrics {
     requests: [[AtomicU64; Status::ALL.len()]; Path::ALL.len()],
     webhooks: [AtomicU64; WebhookResult::ALL.len()],
+    rejections: [AtomicU64; Rejection::ALL.len()],
     latency_ms: Histogram<9>,
+    /// Client connections that have a thread now.
+    pub connections_open: AtomicU64,
+    /// Client connections accepted, whatever became of them.
+    pub connections_accepted: AtomicU64,
+    /// Client connections answered 503 at once, for want of room or of a thread.
+    pub connections_refused: AtomicU64,
+    /// Idle connections closed to make room for another.
+    pub connections_evicted: AtomicU64,
+    /// Connections closed because no request came within the idle time.
+    pub connections_idle_closed: AtomicU64,
+    /// Connections cut because the client did not read its answer in time.
+    pub connections_cut: AtomicU64,
+    /// Bytes of request bodies held now, over all connections; the gate's account of them.
+    pub held_bytes: AtomicU64,
     /// Requests that a worker has taken and not answered yet.
     pub requests_in_flight: AtomicU64,
     /// Messages in each COMMIT.
@@ -152,7 +256,15 @@ impl Metrics {
         Metrics {
             requests: [const { [const { AtomicU64::new(0) }; Status::ALL.len()] }; Path::ALL.len()],
             webhooks: [const { AtomicU64::new(0) }; WebhookResult::ALL.len()],
+            rejections: [const { AtomicU64::new(0) }; Rejection::ALL.len()],
             latency_ms: Histogram::new([10., 25., 50., 100., 250., 500., 1000., 2500., 5000.]),
+            connections_open: AtomicU64::new(0),
+            connections_accepted: AtomicU64::new(0),
+            connections_refused: AtomicU64::new(0),
+            connections_evicted: AtomicU64::new(0),
+            connections_idle_closed: AtomicU64::new(0),
+            connections_cut: AtomicU64::new(0),
+            held_bytes: AtomicU64::new(0),
             requests_in_flight: AtomicU64::new(0),
             commit_messages: Histogram::new(GROUP),
             commit_requests: Histogram::new(GROUP),
@@ -171,6 +283,11 @@ impl Metrics {
     /// Counts one outcome of POST /webhook.
     pub fn webhook(&self, result: WebhookResult) {
         self.webhooks[result as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Counts one request that the gate answered itself.
+    pub fn rejection(&self, rejection: Rejection) {
+        self.rejections[rejection as usize].fetch_add(1, Relaxed);
     }
 
     /// The page that Prometheus scrapes.
@@ -199,6 +316,22 @@ impl Metrics {
         page.sample("inbox_build_info", &labels, 1);
         let started = self.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         page.single("process_start_time_seconds", "When the process started, Unix time.", "gauge", started);
+        page.head("inbox_gate_rejections_total", "Requests that the gate answered itself, by reason.", "counter");
+        for rejection in Rejection::ALL {
+            let count = self.rejections[rejection as usize].load(Relaxed);
+            page.sample("inbox_gate_rejections_total", &[("reason", rejection.label())], count);
+        }
+        for (name, help, kind, value) in [
+            ("inbox_connections_open", "Client connections open now.", "gauge", &self.connections_open),
+            ("inbox_connections_total", "Client connections accepted.", "counter", &self.connections_accepted),
+            ("inbox_connections_refused_total", "Connections answered 503.", "counter", &self.connections_refused),
+            ("inbox_connections_evicted_total", "Closed to make room.", "counter", &self.connections_evicted),
+            ("inbox_connections_idle_closed_total", "Closed as idle.", "counter", &self.connections_idle_closed),
+            ("inbox_connections_cut_total", "Cut: answer not read in time.", "counter", &self.connections_cut),
+            ("inbox_held_bytes", "Bytes of request bodies held now.", "gauge", &self.held_bytes),
+        ] {
+            page.single(name, help, kind, value.load(Relaxed));
+        }
         let in_flight = self.requests_in_flight.load(Relaxed);
         page.single("inbox_requests_in_flight", "Requests that a worker is busy with.", "gauge", in_flight);
         self.commit_messages.render(&mut page, "inbox_commit_messages", "Messages in each COMMIT.");
@@ -264,6 +397,9 @@ mod tests {
         }
         for (index, result) in WebhookResult::ALL.into_iter().enumerate() {
             assert_eq!(result as usize, index);
+        }
+        for (index, rejection) in Rejection::ALL.into_iter().enumerate() {
+            assert_eq!(rejection as usize, index);
         }
     }
 

@@ -20,6 +20,10 @@ pub const CLIENT_FIELD: &str = "X-Inbox-Client";
 /// When the request arrived, as [`clock_us`] told it. Only what stands in front of the server sets it.
 pub const ARRIVAL_FIELD: &str = "X-Inbox-Arrival";
 
+/// A target that proves a connection: a worker answers it, and it is neither counted nor logged. No client can ask for
+/// it, since it is no form of target that HTTP has.
+pub const PROBE_TARGET: &str = "probe";
+
 /// The stack of a worker: the deepest path is the JSON parser at its limit of 128 levels, well under 128 KiB.
 const STACK_BYTES: usize = 512 << 10;
 
@@ -103,6 +107,11 @@ impl Work {
     }
 
     fn handle(&self, mut request: tiny_http::Request) {
+        if request.url() == PROBE_TARGET {
+            // Who asked will find the connection closed.
+            let _ = request.respond(tiny_http::Response::empty(200));
+            return;
+        }
         let taken_us = clock_us();
         self.metrics.requests_in_flight.fetch_add(1, Ordering::Relaxed);
         let body = read_body(&mut request, self.body_bytes_max);

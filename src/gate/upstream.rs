@@ -1,0 +1,164 @@
+//! The way to tiny_http: a private Unix socket, and the fixed set of connections over it.
+//!
+//! The socket is bound in a directory that only this user can enter, and both are removed at once: nobody else can
+//! reach it, and a killed process leaves nothing behind. What remains is a descriptor of the socket's inode (O_PATH),
+//! and `/proc/self/fd/N` leads to it.
+//!
+//! 1. There are as many connections as workers, so a request that has one also finds a worker.
+//! 2. They are opened one at a time, each proven by a round trip before the next: tiny_http queues connections that
+//!    come at once behind others that never end (DESIGN.md, "Why a gate stands in front of tiny_http").
+//! 3. A connection carries one request at a time, and its response is read whole before it is given back.
+//! 4. One that failed is not used again: the next that gets its place opens a new one first.
+
+use super::UNPOISONED;
+use crate::metrics::Rejection;
+use crate::server::PROBE_TARGET;
+use rustix::fs::{Mode, OFlags};
+use std::io::{Error, ErrorKind, Read, Result, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::{Condvar, Mutex};
+use std::time::Duration;
+
+/// How long a request waits for a connection to become free before it is answered 503.
+const BORROW_TIME: Duration = Duration::from_secs(10);
+
+/// Longest silence of tiny_http in the middle of an exchange. The slowest answer is a query that uses up its 5 s.
+const ANSWER_TIME: Duration = Duration::from_secs(60);
+
+/// Longest wait for the answer to a probe, which waits only for a worker.
+const PROBE_TIME: Duration = Duration::from_secs(10);
+
+/// A body up to this size is sent in one write with its head.
+const ONE_WRITE_BYTES_MAX: usize = 16 << 10;
+
+/// The fixed set of connections.
+pub struct Upstream {
+    socket: OwnedFd,
+    /// One place per connection that is not in use; `None` where it has to be opened first. Held for a push or a pop.
+    free: Mutex<Vec<Option<UnixStream>>>,
+    freed: Condvar,
+    /// Held while a connection is opened and proven (invariant 2), [`PROBE_TIME`] at the longest.
+    opening: Mutex<()>,
+}
+
+/// Binds the private socket, for `connections` connections that [`Gate::start`](super::Gate::start) opens.
+///
+/// `fallback` is a directory to bind in where the one for temporary files cannot be used: a container made from
+/// nothing has no /tmp. Fails when neither can be written, or when their paths are too long for a socket (108 bytes).
+pub fn bind(fallback: &Path, connections: usize) -> Result<(UnixListener, Upstream)> {
+    let (listener, socket) = bind_in(&std::env::temp_dir()).or_else(|_| bind_in(fallback))?;
+    let free = Mutex::new((0..connections).map(|_| None).collect());
+    Ok((listener, Upstream { socket, free, freed: Condvar::new(), opening: Mutex::new(()) }))
+}
+
+fn bind_in(directory: &Path) -> Result<(UnixListener, OwnedFd)> {
+    let private = directory.join(format!("webhook-inbox-{:016x}", fastrand::u64(..)));
+    std::fs::DirBuilder::new().mode(0o700).create(&private)?; // fails if it exists, so it is ours alone
+    let path = private.join("s");
+    let bound = UnixListener::bind(&path).and_then(|listener| {
+        let socket = rustix::fs::open(&path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        std::fs::remove_file(&path)?;
+        Ok((listener, socket))
+    });
+    std::fs::remove_dir(&private).and(bound)
+}
+
+impl Upstream {
+    /// Opens every connection, one after the other.
+    pub(super) fn open_all(&self) -> Result<()> {
+        let mut free = self.free.lock().expect(UNPOISONED);
+        for place in free.iter_mut() {
+            *place = Some(self.open()?);
+        }
+        Ok(())
+    }
+
+    /// Sends one request, and writes the response into `answer`, with `connection` in place of tiny_http's own
+    /// `Connection` and `Server` fields.
+    pub(super) fn exchange(
+        &self,
+        head: &mut Vec<u8>,
+        body: &[u8],
+        connection: &str,
+        answer: &mut Vec<u8>,
+    ) -> std::result::Result<(), Rejection> {
+        let free = self.free.lock().expect(UNPOISONED);
+        let waited = self.freed.wait_timeout_while(free, BORROW_TIME, |free| free.is_empty());
+        let place = waited.expect(UNPOISONED).0.pop().ok_or(Rejection::UpstreamBusy)?;
+        let exchanged = place.map_or_else(|| self.open(), Ok).and_then(|mut stream| {
+            if body.len() <= ONE_WRITE_BYTES_MAX {
+                head.extend_from_slice(body);
+                stream.write_all(head)?;
+            } else {
+                stream.write_all(head)?;
+                stream.write_all(body)?;
+            }
+            read_response(&mut stream, head.starts_with(b"HEAD "), connection, answer)?;
+            Ok(stream)
+        });
+        let (place, outcome) = match exchanged {
+            Ok(stream) => (Some(stream), Ok(())),
+            Err(_) => (None, Err(Rejection::UpstreamFailed)),
+        };
+        self.free.lock().expect(UNPOISONED).push(place);
+        self.freed.notify_one();
+        outcome
+    }
+
+    fn open(&self) -> Result<UnixStream> {
+        let _one_at_a_time = self.opening.lock().expect(UNPOISONED);
+        let mut stream = UnixStream::connect(format!("/proc/self/fd/{}", self.socket.as_raw_fd()))?;
+        stream.set_read_timeout(Some(PROBE_TIME))?;
+        stream.set_write_timeout(Some(PROBE_TIME))?;
+        write!(stream, "GET {PROBE_TARGET} HTTP/1.1\r\n\r\n")?;
+        read_response(&mut stream, false, "", &mut Vec::new())?;
+        stream.set_read_timeout(Some(ANSWER_TIME))?;
+        Ok(stream)
+    }
+}
+
+/// Reads one response to its end into `answer`, its fields changed as [`Upstream::exchange`] says.
+///
+/// tiny_http is trusted to send what server.rs makes it send: always a `Content-Length`, and lines that end in CR LF.
+/// Anything else is an error, after which the connection is not used again.
+fn read_response(stream: &mut UnixStream, no_body: bool, connection: &str, answer: &mut Vec<u8>) -> Result<()> {
+    let wrong = || Error::from(ErrorKind::InvalidData);
+    let mut buffer = [0; 4096]; // the head of a response has about 200 bytes, so one read brings most of them whole
+    let mut filled = 0;
+    let head = loop {
+        match stream.read(&mut buffer[filled..])? {
+            0 => return Err(Error::from(ErrorKind::UnexpectedEof)), // closed, or a head that fills the buffer
+            bytes => filled += bytes,
+        }
+        if let Some(end) = memchr::memmem::find(&buffer[..filled], b"\r\n\r\n") {
+            break end + 2;
+        }
+    };
+    let (lines, body) = (&buffer[..head], &buffer[head + 2..filled]);
+    let mut length = None;
+    answer.clear();
+    for line in lines.split_inclusive(|&byte| byte == b'\n') {
+        let named =
+            |name: &str| line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name.as_bytes()));
+        if named("Content-Length:") {
+            length =
+                std::str::from_utf8(&line["Content-Length:".len()..]).ok().and_then(|text| text.trim().parse().ok());
+        }
+        if !named("Server:") && !named("Connection:") {
+            answer.extend_from_slice(line);
+        }
+    }
+    answer.extend_from_slice(connection.as_bytes());
+    answer.extend_from_slice(b"\r\n");
+    let length: usize = if no_body { 0 } else { length.ok_or_else(wrong)? };
+    let rest = length.checked_sub(body.len()).ok_or_else(wrong)?;
+    answer.extend_from_slice(body);
+    answer.reserve_exact(rest);
+    match stream.take(rest as u64).read_to_end(answer)? {
+        read if read == rest => Ok(()),
+        _ => Err(Error::from(ErrorKind::UnexpectedEof)),
+    }
+}
