@@ -211,3 +211,8 @@ fn turn_away(shared: &Shared, connection: Arc<Connection>, rejection: Rejection)
         shared.lingerer.take(connection);
     }
 }
+
+#[cfg(test)]
+mod parsing_tests;
+#[cfg(test)]
+mod tests;

@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-/// How long the thread of a connection closed to make room may take to end. It has only to wake up.
-const ROOM_TIME: Duration = Duration::from_millis(100);
+/// How long the thread of a connection closed to make room may take to end. It has only to wake up, which took longer
+/// than 100 ms on two cores busy with compilers.
+const ROOM_TIME: Duration = Duration::from_secs(1);
 
 /// One client connection.
 pub(super) struct Connection {

@@ -189,13 +189,13 @@ fn finish(
         1 => Some(""),
         _ => keep_alive.then_some("Connection: keep-alive\r\n"),
     };
-    let framing = match (codings.framing(request_line.minor)?, length) {
-        (Some(_), Some(_)) => return Err(Rejection::AmbiguousFraming),
-        (Some(chunked), None) => chunked,
-        (None, Some(length)) if length <= limits.body_bytes_max as u64 => Framing::Length(length as usize),
-        (None, Some(_)) => return Err(Rejection::BodyBytesMax),
-        (None, None) if request_line.carries_body => return Err(Rejection::LengthRequired),
-        (None, None) => Framing::Absent,
+    let framing = match (codings.present, length) {
+        (true, Some(_)) => return Err(Rejection::AmbiguousFraming),
+        (true, None) => codings.framing(request_line.minor)?,
+        (false, Some(length)) if length <= limits.body_bytes_max as u64 => Framing::Length(length as usize),
+        (false, Some(_)) => return Err(Rejection::BodyBytesMax),
+        (false, None) if request_line.carries_body => return Err(Rejection::LengthRequired),
+        (false, None) => Framing::Absent,
     };
     Ok(Head { bytes: request_line.end + lines.len(), framing, keep_alive, expects_continue })
 }
@@ -232,13 +232,12 @@ impl Codings {
         }
     }
 
-    fn framing(&self, minor: u8) -> Result<Option<Framing>, Rejection> {
+    fn framing(&self, minor: u8) -> Result<Framing, Rejection> {
         match self {
-            Codings { present: false, .. } => Ok(None),
             _ if minor == 0 || self.malformed || self.chunked > 1 => Err(Rejection::AmbiguousFraming),
             Codings { chunked: 1, chunked_last: false, .. } => Err(Rejection::AmbiguousFraming),
             Codings { unknown: true, .. } => Err(Rejection::TransferCoding),
-            _ => Ok(Some(Framing::Chunked)),
+            _ => Ok(Framing::Chunked),
         }
     }
 }

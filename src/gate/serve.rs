@@ -115,8 +115,12 @@ fn answer(
         let _ = write!(request, "Content-Length: {}\r\n", body.len()); // likewise
     }
     request.extend_from_slice(b"\r\n");
-    let keep_alive = head.keep_alive.filter(|_| !shared.draining());
-    shared.upstream.exchange(request, body, keep_alive.unwrap_or("Connection: close\r\n"), answer)?;
+    let mut keep_alive = head.keep_alive;
+    let connection = || {
+        keep_alive = keep_alive.filter(|_| !shared.draining()); // asked when the answer is there: draining may have begun
+        keep_alive.unwrap_or("Connection: close\r\n")
+    };
+    shared.upstream.exchange(request, body, connection, answer)?;
     Ok(keep_alive.is_some())
 }
 

@@ -76,13 +76,13 @@ impl Upstream {
         Ok(())
     }
 
-    /// Sends one request, and writes the response into `answer`, with `connection` in place of tiny_http's own
-    /// `Connection` and `Server` fields.
+    /// Sends one request, and writes the response into `answer`, with what `connection` says by then in place of
+    /// tiny_http's own `Connection` and `Server` fields.
     pub(super) fn exchange(
         &self,
         head: &mut Vec<u8>,
         body: &[u8],
-        connection: &str,
+        connection: impl FnMut() -> &'static str,
         answer: &mut Vec<u8>,
     ) -> std::result::Result<(), Rejection> {
         let free = self.free.lock().expect(UNPOISONED);
@@ -114,7 +114,7 @@ impl Upstream {
         stream.set_read_timeout(Some(PROBE_TIME))?;
         stream.set_write_timeout(Some(PROBE_TIME))?;
         write!(stream, "GET {PROBE_TARGET} HTTP/1.1\r\n\r\n")?;
-        read_response(&mut stream, false, "", &mut Vec::new())?;
+        read_response(&mut stream, false, || "", &mut Vec::new())?;
         stream.set_read_timeout(Some(ANSWER_TIME))?;
         Ok(stream)
     }
@@ -124,7 +124,12 @@ impl Upstream {
 ///
 /// tiny_http is trusted to send what server.rs makes it send: always a `Content-Length`, and lines that end in CR LF.
 /// Anything else is an error, after which the connection is not used again.
-fn read_response(stream: &mut UnixStream, no_body: bool, connection: &str, answer: &mut Vec<u8>) -> Result<()> {
+fn read_response(
+    stream: &mut UnixStream,
+    no_body: bool,
+    mut connection: impl FnMut() -> &'static str,
+    answer: &mut Vec<u8>,
+) -> Result<()> {
     let wrong = || Error::from(ErrorKind::InvalidData);
     let mut buffer = [0; 4096]; // the head of a response has about 200 bytes, so one read brings most of them whole
     let mut filled = 0;
@@ -151,7 +156,7 @@ fn read_response(stream: &mut UnixStream, no_body: bool, connection: &str, answe
             answer.extend_from_slice(line);
         }
     }
-    answer.extend_from_slice(connection.as_bytes());
+    answer.extend_from_slice(connection().as_bytes());
     answer.extend_from_slice(b"\r\n");
     let length: usize = if no_body { 0 } else { length.ok_or_else(wrong)? };
     let rest = length.checked_sub(body.len()).ok_or_else(wrong)?;
