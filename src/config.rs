@@ -3,12 +3,14 @@
 //! Every value is checked at the start and every fault reported, not just the first. No module below reads the
 //! environment.
 
+use crate::gate;
 use crate::log::Level;
 use crate::store;
 use crate::webhook::Secret;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// All settings, checked.
 pub struct Config {
@@ -22,8 +24,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// `WORKERS`: threads that answer requests.
     pub workers: usize,
-    /// `MAX_BODY_BYTES`.
-    pub body_bytes_max: usize,
+    /// `MAX_CONNECTIONS`, `MAX_BODY_BYTES` and the other bounds of the gate.
+    pub limits: gate::Limits,
 }
 
 /// What is wrong with the environment, a line for each variable.
@@ -64,12 +66,12 @@ impl Config {
         let listen = environment.listen_address();
         // As many as fill one COMMIT. Each is a thread with a stack of 512 KiB, of which it touches little.
         let workers = environment.number("WORKERS", 64, 1, 1024);
-        let body_bytes_max = environment.number("MAX_BODY_BYTES", 4 << 20, 1, 1 << 30);
-        match (secret, path, log_level, listen, workers, body_bytes_max) {
-            (Some(secret), Some(path), Some(log_level), Some(listen), Some(workers), Some(body_bytes_max)) => {
+        let limits = environment.limits();
+        match (secret, path, log_level, listen, workers, limits) {
+            (Some(secret), Some(path), Some(log_level), Some(listen), Some(workers), Some(limits)) => {
                 let searches_max = (workers / SEARCH_SHARE).max(1);
                 let store = store::Options { path, searches_max };
-                Ok(Config { secret, store, log_level, listen, workers, body_bytes_max })
+                Ok(Config { secret, store, log_level, listen, workers, limits })
             }
             _ => Err(ConfigError(environment.faults)),
         }
@@ -102,6 +104,38 @@ impl Environment<'_> {
     fn listen_address(&mut self) -> Option<SocketAddr> {
         let right = || "an address and a port, for example 127.0.0.1:8000 or [::1]:8000".to_owned();
         self.value("LISTEN_ADDR", "0.0.0.0:8000", |value| value.parse().ok(), right)
+    }
+
+    /// The defaults and their reasons are [`gate::Limits`]'s.
+    fn limits(&mut self) -> Option<gate::Limits> {
+        let default = gate::Limits::default();
+        let mut time = |name: &str, default: Duration| {
+            let ms = self.number(name, default.as_millis() as usize, 1, 3_600_000)?;
+            Some(Duration::from_millis(ms as u64))
+        };
+        let head_time = time("HEAD_TIMEOUT_MS", default.head_time);
+        let body_time = time("BODY_TIMEOUT_MS", default.body_time);
+        let idle_time = time("IDLE_TIMEOUT_MS", default.idle_time);
+        let write_time = time("WRITE_TIMEOUT_MS", default.write_time);
+        let connections_max = self.number("MAX_CONNECTIONS", default.connections_max, 1, 65_536);
+        let head_bytes_max = self.number("MAX_HEAD_BYTES", default.head_bytes_max, 256, 1 << 20);
+        let fields_max = self.number("MAX_HEADER_FIELDS", default.fields_max, 8, 1024);
+        let body_bytes_max = self.number("MAX_BODY_BYTES", default.body_bytes_max, 1, 1 << 30);
+        // No less than one body, or the largest could never be taken.
+        let held_min = body_bytes_max.unwrap_or(1);
+        let held_default = default.held_bytes_max.max(held_min);
+        let held_bytes_max = self.number("MAX_HELD_BYTES", held_default, held_min, 1 << 40);
+        Some(gate::Limits {
+            connections_max: connections_max?,
+            head_bytes_max: head_bytes_max?,
+            fields_max: fields_max?,
+            body_bytes_max: body_bytes_max?,
+            held_bytes_max: held_bytes_max?,
+            head_time: head_time?,
+            body_time: body_time?,
+            idle_time: idle_time?,
+            write_time: write_time?,
+        })
     }
 
     fn number(&mut self, name: &str, default: usize, min: usize, max: usize) -> Option<usize> {
@@ -151,7 +185,7 @@ mod tests {
         assert_eq!(config.store.path, PathBuf::from("/data/app.db"));
         assert_eq!(config.log_level, Level::Info);
         assert_eq!(config.listen.to_string(), "0.0.0.0:8000");
-        assert_eq!((config.workers, config.body_bytes_max), (64, 4_194_304));
+        assert_eq!((config.workers, config.limits), (64, gate::Limits::default()));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::api::Api;
 use crate::command::{CONFIG, FAILED, Failure, IO_ERROR};
 use crate::config::Config;
+use crate::gate::{self, Gate};
 use crate::log::{Level, Log};
 use crate::metrics::Metrics;
 use crate::server::Server;
@@ -11,6 +12,7 @@ use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::exit;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,6 +34,7 @@ pub(super) fn serve() -> Result<(), Failure> {
     let metrics = Arc::new(Metrics::new());
     let begun = Instant::now();
     let path = config.store.path.display().to_string();
+    let directory = config.store.path.parent().unwrap_or(Path::new(".")).to_owned();
     let store = Store::open(config.store, Arc::clone(&metrics));
     let store = Arc::new(store.map_err(|error| Failure { status: IO_ERROR, text: error.to_string() })?);
     let details = json!({ "path": path, "duration_ms": begun.elapsed().as_millis() as u64 });
@@ -43,8 +46,14 @@ pub(super) fn serve() -> Result<(), Failure> {
     })?;
     let stopping = Arc::new(AtomicBool::new(false));
     let api = Api::new(config.secret, Arc::clone(&store), metrics.clone(), log.clone(), stopping.clone());
-    let server = Server::start(listener, config.workers, config.body_bytes_max, Arc::new(api), metrics, log.clone())
+    let (private, upstream) = gate::bind(&directory, config.workers)
+        .map_err(|error| failed(format!("cannot make a socket in {}: {error}", directory.display())))?;
+    let body_bytes_max = config.limits.body_bytes_max;
+    let server = Server::start(private, config.workers, body_bytes_max, Arc::new(api), metrics.clone(), log.clone())
         .map_err(|error| failed(format!("cannot start {} workers: {error}. Set WORKERS lower.", config.workers)))?;
+    let gate = Gate::start(listener, upstream, config.limits, metrics, log.clone()).map_err(|error| {
+        failed(format!("cannot connect {} workers: {error}. Set WORKERS lower, or ulimit -n higher.", config.workers))
+    })?;
     let details = json!({
         "address": address.to_string(),
         "workers": config.workers,
@@ -54,12 +63,18 @@ pub(super) fn serve() -> Result<(), Failure> {
     log.event(Level::Info, "listening", details);
 
     wait_for_signal(signals, &log, &stopping);
-    let still_busy = server.stop(Instant::now() + DRAIN_TIME);
+    let deadline = Instant::now() + DRAIN_TIME;
+    let still_open = gate.drain(deadline);
+    let still_busy = server.stop(deadline);
     if let Err(Unavailable(reason)) = store.checkpoint() {
         let message = "the write-ahead log was not copied into the database; the next start reads it";
         log.event(Level::Warning, message, json!({ "reason": reason }));
     }
-    log.event(Level::Info, "stopped", json!({ "workers_still_busy": still_busy }));
+    log.event(
+        Level::Info,
+        "stopped",
+        json!({ "connections_still_open": still_open, "workers_still_busy": still_busy }),
+    );
     log.flush(LOG_TIME);
     Ok(())
 }
