@@ -18,7 +18,17 @@ Settings, from the environment:
   LISTEN_ADDR      address and port                                       (0.0.0.0:8000)
   LOG_LEVEL        DEBUG, INFO, WARNING or ERROR                          (INFO)
   WORKERS          threads that answer requests                           (64)
-  MAX_BODY_BYTES   largest request body, bytes                            (4194304)
+
+Bounds of what clients may use:
+  MAX_CONNECTIONS     connections open at once                            (512)
+  MAX_BODY_BYTES      largest request body, bytes                         (4194304)
+  MAX_HEAD_BYTES      largest request line and header fields, bytes       (16384)
+  MAX_HEADER_FIELDS   header fields of a request                          (64)
+  MAX_HELD_BYTES      request bodies in memory at once, bytes             (67108864)
+  HEAD_TIMEOUT_MS     for a request's head, from its first byte           (5000)
+  BODY_TIMEOUT_MS     for a request's body, from the end of its head      (10000)
+  IDLE_TIMEOUT_MS     for a connection without a request                  (30000)
+  WRITE_TIMEOUT_MS    for a client to read its answer                     (10000)
 
 Exit status: 0 stopped in order, 1 failed while running, 2 wrong usage, 74 database cannot be opened, 78 configuration.
 ";

@@ -1,0 +1,435 @@
+//! The gate, from the outside: what it lets through, what it refuses and how, and what it survives.
+
+mod service;
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::Value;
+use service::{Service, lossy, read_answer, read_answer_to, wait_for};
+use sha2::Sha256;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const LIVE: &[u8] = b"GET /health/live HTTP/1.1\r\nHost: inbox\r\n\r\n";
+
+fn delivery(id: &str) -> String {
+    format!(r#"{{"message_id":"{id}","from":"+911","to":"+142","ts":"2025-01-15T10:00:00Z","text":"Hello"}}"#)
+}
+
+fn sign(body: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(b"secret").unwrap();
+    mac.update(body.as_bytes());
+    hex::encode(mac.finalize().into_bytes())
+}
+
+fn chunked(body: &str, size: usize) -> String {
+    let chunks: String =
+        body.as_bytes().chunks(size).map(|chunk| format!("{:x}\r\n{}\r\n", chunk.len(), lossy(chunk))).collect();
+    format!("{chunks}0\r\n\r\n")
+}
+
+/// A signed POST; `fields` begin and end with what they need.
+fn post(id: &str, fields: &str) -> String {
+    let body = delivery(id);
+    let (signature, length) = (sign(&body), body.len());
+    format!(
+        "POST /webhook HTTP/1.1\r\nHost: inbox\r\nX-Signature: {signature}\r\nContent-Length: {length}\r\n\
+         {fields}\r\n{body}"
+    )
+}
+
+#[test]
+fn what_is_malformed_or_ambiguous_is_refused_so_that_the_client_can_read_it() {
+    let service = Service::start(&[("WORKERS", "2"), ("HEAD_TIMEOUT_MS", "1000")]);
+    let host = "GET /stats HTTP/1.1\r\nHost: a\r\n";
+    let send = "POST /webhook HTTP/1.1\r\nHost: a\r\n";
+    let chunks = format!("{send}Transfer-Encoding: chunked\r\n\r\n");
+    let many_fields: String = (0..10_000).map(|n| format!("X-{n}: y\r\n")).collect();
+    let hello = [0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3]; // the start of a TLS ClientHello
+    fastrand::seed(3);
+    let noise: Vec<u8> = (0..500).map(|_| fastrand::u8(..)).collect();
+    let mut cases: Vec<(&str, Vec<u8>, u16)> = [
+        ("a length no one has", format!("{send}Content-Length: 999999999999999\r\n\r\n"), 413),
+        ("2^63-1", format!("{send}Content-Length: 9223372036854775807\r\n\r\n"), 413),
+        ("2^64", format!("{send}Content-Length: 18446744073709551616\r\n\r\n"), 413),
+        ("2^64 on GET", format!("{host}Content-Length: 18446744073709551616\r\n\r\n"), 413),
+        ("negative", format!("{send}Content-Length: -1\r\n\r\n"), 400),
+        ("with a sign", format!("{send}Content-Length: +5\r\n\r\nhello"), 400),
+        ("a list", format!("{send}Content-Length: 5, 5\r\n\r\nhello"), 400),
+        ("repeated", format!("{send}Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello"), 400),
+        ("different", format!("{send}Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!"), 400),
+        ("no length", format!("{send}\r\n"), 411),
+        ("both", format!("{send}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400),
+        ("unknown coding", format!("{send}Transfer-Encoding: gzip\r\n\r\n"), 501),
+        ("misspelt coding", format!("{send}Transfer-Encoding: xchunked\r\n\r\n"), 501),
+        ("coding with a control byte", format!("{send}Transfer-Encoding: \x0bchunked\r\n\r\n"), 400),
+        ("doubled coding", format!("{send}Transfer-Encoding: chunked, chunked\r\n\r\n"), 400),
+        ("two codings", format!("{send}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"), 400),
+        ("chunked in 1.0", "POST /webhook HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(), 400),
+        ("chunk size", format!("{chunks}zz\r\n"), 400),
+        ("signed chunk size", format!("{chunks}-5\r\n"), 400),
+        ("huge chunk size", format!("{chunks}ffffffffffffffff\r\n"), 413),
+        ("chunk too long", format!("{chunks}2\r\nabc"), 400),
+        ("bare LF in chunks", format!("{chunks}1\na"), 400),
+        ("endless chunk extension", format!("{chunks}1;{}", "x".repeat(100_000)), 400),
+        ("obs-fold", format!("{host}X: a\r\n b\r\n\r\n"), 400),
+        ("bare LF", "GET / HTTP/1.1\nHost: a\n\n".to_owned(), 400),
+        ("bare LF in fields", format!("{host}X: y\n\r\n"), 400),
+        ("NUL", format!("{host}X: \0\r\n\r\n"), 400),
+        ("non-ASCII name", format!("{host}Xé: y\r\n\r\n"), 400),
+        ("non-ASCII target", "GET /é HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 400),
+        ("no colon", format!("{host}X\r\n\r\n"), 400),
+        ("space before the colon", format!("{host}X : y\r\n\r\n"), 400),
+        ("no Host", "GET / HTTP/1.1\r\n\r\n".to_owned(), 400),
+        ("two Hosts", format!("{host}Host: a\r\n\r\n"), 400),
+        ("empty Host", "GET / HTTP/1.1\r\nHost:\r\n\r\n".to_owned(), 400),
+        ("HTTP/0.9", "GET /\r\n".to_owned(), 400),
+        ("HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), 505),
+        ("HTTP/3.0", "GET / HTTP/3.0\r\nHost: a\r\n\r\n".to_owned(), 505),
+        ("CONNECT", "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n".to_owned(), 400),
+        ("a target of 100 kB", format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(100_000)), 431),
+        ("10,000 fields", format!("{host}{many_fields}\r\n"), 431),
+        ("one endless line", "x".repeat(1 << 20), 431),
+        ("an unknown expectation", format!("{send}Content-Length: 1\r\nExpect: x\r\n\r\n"), 417),
+        ("half a head", "GET / HTTP/1.1\r\nHo".to_owned(), 408),
+    ]
+    .into_iter()
+    .map(|(case, text, status)| (case, text.into_bytes(), status))
+    .collect();
+    cases.push(("a TLS ClientHello", hello.to_vec(), 400));
+    cases.push(("noise", noise, 400));
+    for (case, bytes, status) in &cases {
+        let answer = service.talk(bytes);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{case}: {status} expected\n{answer}");
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        for field in ["Connection: close", "Content-Type: application/json", "X-Request-ID: ", "Date: "] {
+            assert!(head.contains(&format!("\r\n{field}")), "{case}: {field}\n{answer}");
+        }
+        let body: Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{case}: {error}\n{answer}"));
+        assert!(body["detail"].is_string() && body.as_object().unwrap().len() == 1, "{case}: {answer}");
+        let id = head.split_once("X-Request-ID: ").unwrap().1[..36].to_owned();
+        wait_for(case, || service.log().contains(&id), || service.log());
+    }
+    assert_eq!(service.metric(r#"inbox_gate_rejections_total{reason="body_bytes_max"}"#), 5.0);
+    assert_eq!(service.metric(r#"webhook_requests_total{result="too_large"}"#), 4.0);
+    let line = service.log().lines().find(|line| line.contains("body_bytes_max")).unwrap().to_owned();
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(
+        (&line["level"], &line["result"], &line["path"]),
+        (&"WARNING".into(), &"too_large".into(), &"/webhook".into())
+    );
+    assert_eq!(service.get("/health/live").status, 200);
+}
+
+#[test]
+fn each_bound_holds_at_its_maximum_and_not_one_beyond() {
+    let service = Service::start(&[
+        ("WORKERS", "2"),
+        ("MAX_HEAD_BYTES", "500"),
+        ("MAX_HEADER_FIELDS", "8"),
+        ("MAX_BODY_BYTES", "1000"),
+    ]);
+    let start = "GET /health/live HTTP/1.1\r\nHost: a\r\nX: ";
+    let head = |bytes: usize| format!("{start}{}\r\n\r\n", "x".repeat(bytes - start.len() - 4));
+    let fields = |count: usize| format!("GET /health/live HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(count - 1));
+    let declared = |bytes: usize| {
+        format!("POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: {bytes}\r\n\r\n{}", "x".repeat(bytes))
+    };
+    let chunks = |bytes: usize| {
+        let body = chunked(&"x".repeat(bytes), 300);
+        format!("POST /webhook HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{body}")
+    };
+    for (case, request, status) in [
+        ("head", head(500), 200),
+        ("head", head(501), 431),
+        ("fields", fields(8), 200),
+        ("fields", fields(9), 431),
+        ("declared body, unsigned", declared(1000), 401),
+        ("declared body", declared(1001), 413),
+        ("chunked body, unsigned", chunks(1000), 401),
+        ("chunked body", chunks(1001), 413),
+    ] {
+        let answer = service.ask(request.as_bytes());
+        assert_eq!(answer.status, status, "{case} of {} bytes: {answer:?}", request.len());
+        if status == 413 {
+            assert_eq!(lossy(&answer.body), r#"{"detail":"request body too large"}"#);
+        }
+    }
+}
+
+#[test]
+fn a_client_that_sends_its_whole_large_body_first_still_reads_413() {
+    let service = Service::start(&[("WORKERS", "2")]);
+    let mut request = b"POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: 6000000\r\n\r\n".to_vec();
+    request.resize(request.len() + 6_000_000, b'x');
+    for _ in 0..5 {
+        let mut stream = service.connect();
+        stream.write_all(&request).expect("it is read to its end");
+        assert_eq!(read_answer(&mut stream).expect("an answer").status, 413);
+    }
+}
+
+#[test]
+fn times_are_totals_that_one_byte_after_the_other_does_not_extend() {
+    let service = Service::start(&[
+        ("WORKERS", "2"),
+        ("HEAD_TIMEOUT_MS", "500"),
+        ("BODY_TIMEOUT_MS", "500"),
+        ("IDLE_TIMEOUT_MS", "500"),
+    ]);
+    let body = "POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n";
+    let chunks = "POST /webhook HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n";
+    for (case, start, expected) in [("head", "G", 408), ("body", body, 408), ("chunks", chunks, 408), ("idle", "", 0)] {
+        let mut stream = service.connect();
+        stream.write_all(start.as_bytes()).unwrap();
+        let begun = Instant::now();
+        let mut dripping = stream.try_clone().unwrap();
+        let drip = std::thread::spawn(move || {
+            while !start.is_empty() && begun.elapsed() < Duration::from_secs(3) && dripping.write_all(b"E").is_ok() {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        let status = read_answer(&mut stream).map_or(0, |answer| answer.status);
+        let took = begun.elapsed().as_millis();
+        assert_eq!(status, expected, "{case}");
+        assert!((450..1500).contains(&took), "{case} took {took} ms");
+        stream.shutdown(Shutdown::Both).ok();
+        drip.join().unwrap();
+    }
+    // Within the time, slowly is well.
+    let mut stream = service.connect();
+    for byte in LIVE {
+        stream.write_all(&[*byte]).unwrap();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(read_answer(&mut stream).unwrap().status, 200);
+}
+
+#[test]
+fn good_clients_are_served_whatever_way_they_write() {
+    let service = Service::start(&[("WORKERS", "4")]);
+
+    let mut stream = service.connect();
+    for round in 0..3 {
+        stream.write_all(LIVE).unwrap();
+        assert_eq!(read_answer(&mut stream).unwrap().status, 200, "keep-alive, request {round}");
+    }
+
+    let mut stream = service.connect();
+    stream.write_all(b"GET /health/live HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").unwrap();
+    assert!(read_answer(&mut stream).unwrap().has("Connection: keep-alive"));
+    stream.write_all(b"GET /health/live HTTP/1.0\r\n\r\n").unwrap();
+    assert!(read_answer(&mut stream).unwrap().has("Connection: close"));
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0, "HTTP/1.0 ends with its answer");
+
+    let mut stream = service.connect();
+    let pipelined: String = (0..50).map(|n| post(&format!("pipelined-{n}"), "")).collect();
+    stream.write_all(pipelined.as_bytes()).unwrap();
+    stream.write_all(b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    for n in 0..50 {
+        assert_eq!(read_answer(&mut stream).unwrap().status, 200, "pipelined, answer {n}");
+    }
+    assert_eq!(read_answer(&mut stream).unwrap().status, 404, "in order");
+    let page: Value = serde_json::from_slice(&service.get("/messages?limit=100").body).unwrap();
+    assert_eq!(page["total"], 50);
+
+    let mut stream = service.connect();
+    for byte in post("one-byte-writes", "").bytes() {
+        stream.write_all(&[byte]).unwrap();
+    }
+    assert_eq!(read_answer(&mut stream).unwrap().status, 200);
+
+    let mut stream = service.connect();
+    stream.write_all(&[post("half-closed-1", ""), post("half-closed-2", "")].concat().into_bytes()).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_answer(&mut stream).unwrap().status, 200);
+    assert_eq!(read_answer(&mut stream).unwrap().status, 200);
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+
+    let mut stream = service.connect();
+    let request = post("expecting", "Expect: 100-continue\r\n");
+    let (head, body) = request.split_at(request.find("\r\n\r\n").unwrap() + 4);
+    stream.write_all(head.as_bytes()).unwrap();
+    assert_eq!(read_answer(&mut stream).unwrap().status, 100);
+    stream.write_all(body.as_bytes()).unwrap();
+    assert_eq!(read_answer(&mut stream).unwrap().status, 200);
+    let refused = b"POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\nExpect: 100-continue\r\n\r\n";
+    assert_eq!(service.ask(refused).status, 413, "no 100 for what will not be read");
+
+    let body = delivery("chunked");
+    let head = "POST /webhook HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n";
+    for size in [1, 7, 1000] {
+        let request = format!("{head}X-Signature: {}\r\n\r\n{}", sign(&body), chunked(&body, size));
+        assert_eq!(service.ask(request.as_bytes()).status, 200, "chunks of {size}");
+    }
+
+    let mut stream = service.connect();
+    stream.write_all(b"HEAD /health/live HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert!(read_answer_to("HEAD", &mut stream).unwrap().has("Content-Length: 15"));
+    stream.write_all(b"GET http://elsewhere/health/live?x HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert_eq!(lossy(&read_answer(&mut stream).unwrap().body), r#"{"status":"ok"}"#, "nothing follows HEAD's head");
+
+    let twice = format!("X-Signature: {}\r\n", sign(&delivery("twice")));
+    assert_eq!(service.ask(post("twice", &twice).as_bytes()).status, 401, "a repeated signature stays repeated");
+    let strange = "POST /webhook HTTP/1.1\r\nHost: a\r\nX-Signature: é\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(service.ask(strange.as_bytes()).status, 401);
+}
+
+#[test]
+fn the_clients_that_people_use_are_served() {
+    let service = Service::start(&[("WORKERS", "4")]);
+    let (url, body) = (format!("http://{}/webhook", service.address), delivery("client"));
+    let signature = sign(&body);
+    let curl = |further: &[&str]| {
+        let header = format!("X-Signature: {signature}");
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "-m", "10", "-o", "/dev/null", "-w", "%{http_code}", "-H", &header, "--data-binary", &body]);
+        let output = curl.args(further).arg(&url).output().expect("curl is installed");
+        format!("{}{}", lossy(&output.stdout), lossy(&output.stderr))
+    };
+    for further in [&[][..], &["-0"], &["-H", "Transfer-Encoding: chunked"], &["-H", "Expect: 100-continue"]] {
+        assert_eq!(curl(further), "200", "curl {further:?}");
+    }
+    let python = r#"
+import sys, http.client, urllib.request, urllib.parse
+url, signature, body = sys.argv[1], sys.argv[2], sys.argv[3].encode()
+address = urllib.parse.urlsplit(url)
+connection = http.client.HTTPConnection(address.hostname, address.port, timeout=10)
+for chunked in (False, True, False):
+    connection.request("POST", "/webhook", iter([body[:9], body[9:]]) if chunked else body, {"X-Signature": signature})
+    answer = connection.getresponse()
+    print(answer.status, answer.read())
+connection.request("POST", "/webhook", b"x" * 5_000_000)
+print(connection.getresponse().status)
+request = urllib.request.Request(url, body, {"X-Signature": signature})
+print(urllib.request.urlopen(request, timeout=10).status)
+"#;
+    let output = Command::new("python3").args(["-c", python, &url, &signature, &body]).output().expect("python3");
+    let ok = "200 b'{\"status\":\"ok\"}'\n";
+    assert_eq!(lossy(&output.stdout), format!("{ok}{ok}{ok}413\n200\n"), "{}", lossy(&output.stderr));
+}
+
+/// Many connections need descriptors in the test too: both ends are on this machine.
+fn connect_many(service: &Service, count: usize) -> Vec<TcpStream> {
+    (0..count).map(|_| service.connect()).collect()
+}
+
+#[test]
+fn five_hundred_connections_opened_before_any_sends_are_all_answered() {
+    let service = Service::start(&[]);
+    service.get("/health/live");
+    let before = service.threads_and_descriptors();
+    let mut streams = connect_many(&service, 500);
+    for stream in &mut streams {
+        stream.write_all(LIVE).unwrap();
+    }
+    for (index, stream) in streams.iter_mut().enumerate() {
+        let status = read_answer(stream).unwrap_or_else(|| panic!("connection {index} got no answer")).status;
+        assert_eq!(status, 200, "connection {index}");
+    }
+    drop(streams);
+    service.wait_until_as_before(before);
+}
+
+#[test]
+fn a_good_client_is_served_while_others_are_slow_idle_rude_or_deaf() {
+    let service =
+        Service::start(&[("HEAD_TIMEOUT_MS", "3000"), ("BODY_TIMEOUT_MS", "3000"), ("MAX_CONNECTIONS", "400")]);
+    service.get("/health/live");
+    let (before, memory) = (service.threads_and_descriptors(), service.status("VmRSS"));
+    let served = |case: &str| {
+        for _ in 0..5 {
+            let begun = Instant::now();
+            assert_eq!(service.ask(post("good", "").as_bytes()).status, 200, "{case}");
+            assert!(begun.elapsed() < Duration::from_secs(2), "{case}: {:?}", begun.elapsed());
+        }
+    };
+    let mut slow_heads = connect_many(&service, 300);
+    slow_heads.iter_mut().for_each(|stream| stream.write_all(b"POST /webhook HTTP/1.1\r\nX: ").unwrap());
+    served("slow heads");
+    slow_heads.iter_mut().for_each(|stream| drop(stream.write_all(b"x")));
+    served("slow heads");
+    drop(slow_heads);
+    service.wait_until_as_before(before);
+
+    let mut slow_bodies = connect_many(&service, 300);
+    let slow = b"POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nx";
+    slow_bodies.iter_mut().for_each(|stream| stream.write_all(slow).unwrap());
+    served("slow bodies");
+    drop(slow_bodies);
+    service.wait_until_as_before(before);
+
+    let idle = connect_many(&service, 2000);
+    served("idle connections");
+    assert!(service.metric("inbox_connections_evicted_total") > 1500.0, "the idle made room");
+    assert!(service.metric("inbox_connections_open") <= 400.0);
+    drop(idle);
+    service.wait_until_as_before(before);
+
+    for _ in 0..300 {
+        let mut stream = service.connect();
+        stream.write_all(slow).unwrap();
+        rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap(); // closing it resets it
+    }
+    served("resets");
+    let mut deaf = connect_many(&service, 100);
+    deaf.iter_mut().for_each(|stream| stream.write_all(&LIVE.repeat(50)).unwrap());
+    served("deaf clients");
+    drop(deaf);
+    service.wait_until_as_before(before);
+    let grown = service.status("VmRSS").saturating_sub(memory);
+    assert!(grown < 40_000, "it holds {grown} kB more than before");
+    assert_eq!(service.metric("inbox_held_bytes"), 0.0);
+}
+
+#[test]
+fn out_of_descriptors_it_waits_logs_once_and_recovers() {
+    let service = Service::start_within("ulimit -n 64", &[("WORKERS", "2")]);
+    service.get("/health/live");
+    let before = service.threads_and_descriptors();
+    let many = connect_many(&service, 120);
+    wait_for("an error in accept", || service.log().contains("cannot be accepted"), || service.log());
+    std::thread::sleep(Duration::from_millis(500)); // some more errors
+    drop(many);
+    service.wait_until_as_before(before);
+    assert_eq!(service.get("/health/live").status, 200);
+    assert_eq!(service.log().matches("cannot be accepted").count(), 1, "{}", service.log());
+}
+
+#[test]
+fn the_private_socket_has_no_name_that_anybody_could_open() {
+    let service = Service::start(&[("WORKERS", "2")]);
+    let sockets = std::fs::read_to_string("/proc/net/unix").unwrap();
+    let names: Vec<&str> = sockets.lines().filter_map(|line| line.split_whitespace().nth(7)).collect();
+    let private: Vec<&&str> = names.iter().filter(|name| name.contains("/webhook-inbox-")).collect();
+    assert!(!private.is_empty(), "it is a socket with a path: {sockets}");
+    for name in private {
+        let directory = std::path::Path::new(name).parent().unwrap();
+        wait_for("no directory", || !directory.exists(), || name.to_string());
+    }
+    assert_eq!(service.get("/health/live").status, 200);
+}
+
+#[test]
+fn a_termination_answers_what_is_in_flight_and_closes_the_rest() {
+    let mut service = Service::start(&[("WORKERS", "2")]);
+    let mut idle = service.connect();
+    idle.write_all(LIVE).unwrap();
+    assert_eq!(read_answer(&mut idle).unwrap().status, 200);
+    let mut in_flight = service.connect();
+    let request = post("in-flight", "");
+    in_flight.write_all(&request.as_bytes()[..request.len() - 10]).unwrap();
+    wait_for("both are open", || service.metric("inbox_connections_open") >= 3.0, || service.log());
+    wait_for("its body is held", || service.metric("inbox_held_bytes") > 0.0, || service.log());
+    let begun = Instant::now();
+    service.terminate();
+    assert_eq!(idle.read(&mut [0]).unwrap(), 0, "idle connections are closed at once");
+    let refused = || TcpStream::connect(service.address).is_err();
+    wait_for("new connections are refused", refused, || service.log());
+    in_flight.write_all(&request.as_bytes()[request.len() - 10..]).unwrap();
+    let answer = read_answer(&mut in_flight).unwrap();
+    assert!(answer.status == 200 && answer.has("Connection: close"), "{answer:?}");
+    assert_eq!(service.ended(), Some(0), "{}", service.log());
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
