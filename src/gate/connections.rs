@@ -46,12 +46,16 @@ impl Connection {
         since != CLOSED && self.idle_since_us.compare_exchange(since, BUSY, SeqCst, SeqCst).is_ok()
     }
 
+    /// The client has sent something that the thread has not read yet.
+    pub(super) fn input_waits(&self) -> bool {
+        rustix::io::ioctl_fionread(&self.stream).is_ok_and(|bytes| bytes > 0)
+    }
+
     /// Closes it if it is idle, and no request has come that its thread has not seen yet.
     fn close_if_idle(&self) -> bool {
         let since = self.idle_since_us.load(SeqCst);
-        let waiting = rustix::io::ioctl_fionread(&self.stream).unwrap_or(0);
         let idle = since < CLOSED
-            && waiting == 0
+            && !self.input_waits()
             && self.idle_since_us.compare_exchange(since, CLOSED, SeqCst, SeqCst).is_ok();
         if idle {
             let _ = self.stream.shutdown(Shutdown::Both); // fails only if the client has closed it already

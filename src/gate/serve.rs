@@ -55,7 +55,7 @@ pub(super) fn serve(shared: &Shared, connection: &Connection) -> End {
     loop {
         if input.bytes().is_empty() {
             connection.idle();
-            if shared.draining() {
+            if shared.draining() && !connection.input_waits() {
                 return End::Close;
             }
             match input.fill(shared.limits.idle_time, Rejection::HeadTime) {

@@ -153,6 +153,20 @@ fn a_broken_upstream_connection_costs_its_request_and_heals() {
 }
 
 #[test]
+fn more_requests_at_once_than_connections_to_tiny_http_wait_for_each_other() {
+    let stand = Stand::start(Limits::default());
+    let mut streams: Vec<TcpStream> = (0..12).map(|_| stand.connect()).collect();
+    for stream in &mut streams {
+        stream.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    }
+    for mut stream in streams {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+}
+
+#[test]
 fn at_the_limit_the_longest_idle_connection_makes_room_and_without_one_the_new_is_refused() {
     let stand = Stand::start(Limits { connections_max: 3, ..Limits::default() });
     let mut oldest = stand.connect();
@@ -252,13 +266,10 @@ fn draining_gives_up_at_the_deadline() {
 
 #[test]
 fn the_private_socket_leaves_no_name_behind() {
-    let fallback = std::env::temp_dir().join(format!("fallback-{:x}", fastrand::u64(..)));
-    std::fs::create_dir(&fallback).unwrap();
-    let (_listener, _upstream) = upstream::bind(&fallback, 1).unwrap();
-    let left = |directory: &std::path::Path| {
-        let names = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
-        names.filter(|name| name.to_string_lossy().starts_with("webhook-inbox-0123")).count()
-    };
-    assert_eq!(left(&fallback), 0);
-    std::fs::remove_dir(&fallback).unwrap(); // fails unless it is empty
+    let directory = std::env::temp_dir().join(format!("fallback-{:016x}", fastrand::u64(..)));
+    std::fs::create_dir(&directory).unwrap();
+    let (_listener, socket) = upstream::bind_in(&directory).unwrap();
+    std::fs::remove_dir(&directory).unwrap(); // fails unless it is empty
+    UnixStream::connect(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&socket))).unwrap();
+    assert!(upstream::bind_in(&directory.join("x".repeat(100))).is_err(), "no such directory");
 }

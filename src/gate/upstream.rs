@@ -37,11 +37,18 @@ const ONE_WRITE_BYTES_MAX: usize = 16 << 10;
 /// The fixed set of connections.
 pub struct Upstream {
     socket: OwnedFd,
-    /// One place per connection that is not in use; `None` where it has to be opened first. Held for a push or a pop.
-    free: Mutex<Vec<Option<UnixStream>>>,
+    /// Held for a push or a pop.
+    free: Mutex<Free>,
     freed: Condvar,
     /// Held while a connection is opened and proven (invariant 2), [`PROBE_TIME`] at the longest.
     opening: Mutex<()>,
+}
+
+struct Free {
+    /// One place per connection that is not in use; `None` where it has to be opened first.
+    places: Vec<Option<UnixStream>>,
+    /// Requests that wait for a place: std's Condvar makes a system call even to wake nobody.
+    waiting: usize,
 }
 
 /// Binds the private socket, for `connections` connections that [`Gate::start`](super::Gate::start) opens.
@@ -50,11 +57,19 @@ pub struct Upstream {
 /// nothing has no /tmp. Fails when neither can be written, or when their paths are too long for a socket (108 bytes).
 pub fn bind(fallback: &Path, connections: usize) -> Result<(UnixListener, Upstream)> {
     let (listener, socket) = bind_in(&std::env::temp_dir()).or_else(|_| bind_in(fallback))?;
-    let free = Mutex::new((0..connections).map(|_| None).collect());
-    Ok((listener, Upstream { socket, free, freed: Condvar::new(), opening: Mutex::new(()) }))
+    let places = (0..connections).map(|_| None).collect();
+    Ok((
+        listener,
+        Upstream {
+            socket,
+            free: Mutex::new(Free { places, waiting: 0 }),
+            freed: Condvar::new(),
+            opening: Mutex::new(()),
+        },
+    ))
 }
 
-fn bind_in(directory: &Path) -> Result<(UnixListener, OwnedFd)> {
+pub(super) fn bind_in(directory: &Path) -> Result<(UnixListener, OwnedFd)> {
     let private = directory.join(format!("webhook-inbox-{:016x}", fastrand::u64(..)));
     std::fs::DirBuilder::new().mode(0o700).create(&private)?; // fails if it exists, so it is ours alone
     let path = private.join("s");
@@ -70,7 +85,7 @@ impl Upstream {
     /// Opens every connection, one after the other.
     pub(super) fn open_all(&self) -> Result<()> {
         let mut free = self.free.lock().expect(UNPOISONED);
-        for place in free.iter_mut() {
+        for place in free.places.iter_mut() {
             *place = Some(self.open()?);
         }
         Ok(())
@@ -85,9 +100,7 @@ impl Upstream {
         connection: impl FnMut() -> &'static str,
         answer: &mut Vec<u8>,
     ) -> std::result::Result<(), Rejection> {
-        let free = self.free.lock().expect(UNPOISONED);
-        let waited = self.freed.wait_timeout_while(free, BORROW_TIME, |free| free.is_empty());
-        let place = waited.expect(UNPOISONED).0.pop().ok_or(Rejection::UpstreamBusy)?;
+        let place = self.borrow().ok_or(Rejection::UpstreamBusy)?;
         let exchanged = place.map_or_else(|| self.open(), Ok).and_then(|mut stream| {
             if body.len() <= ONE_WRITE_BYTES_MAX {
                 head.extend_from_slice(body);
@@ -103,9 +116,23 @@ impl Upstream {
             Ok(stream) => (Some(stream), Ok(())),
             Err(_) => (None, Err(Rejection::UpstreamFailed)),
         };
-        self.free.lock().expect(UNPOISONED).push(place);
-        self.freed.notify_one();
+        let mut free = self.free.lock().expect(UNPOISONED);
+        free.places.push(place);
+        if free.waiting > 0 {
+            self.freed.notify_one();
+        }
         outcome
+    }
+
+    /// A place out of the set, or `None` if none has become free in time.
+    fn borrow(&self) -> Option<Option<UnixStream>> {
+        let mut free = self.free.lock().expect(UNPOISONED);
+        if free.places.is_empty() {
+            free.waiting += 1;
+            free = self.freed.wait_timeout_while(free, BORROW_TIME, |free| free.places.is_empty()).expect(UNPOISONED).0;
+            free.waiting -= 1;
+        }
+        free.places.pop()
     }
 
     fn open(&self) -> Result<UnixStream> {
