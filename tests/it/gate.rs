@@ -161,6 +161,93 @@ fn each_bound_holds_at_its_maximum_and_not_one_beyond() {
 }
 
 #[test]
+fn bodies_over_all_connections_are_held_up_to_the_bound_and_no_further() {
+    let service = Service::start(&[("WORKERS", "2"), ("MAX_BODY_BYTES", "1000"), ("MAX_HELD_BYTES", "1000")]);
+    let mut holding = service.connect();
+    holding.write_all(b"POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: 600\r\n\r\n").unwrap();
+    wait_for("600 bytes held", || service.metric("inbox_held_bytes") == 600.0, || service.log());
+    let head = "POST /webhook HTTP/1.1\r\nHost: a\r\n";
+    for (bytes, status) in [(400, 401), (401, 503)] {
+        let body = "x".repeat(bytes);
+        let declared = format!("{head}Content-Length: {bytes}\r\n\r\n{body}");
+        let chunks = format!("{head}Transfer-Encoding: chunked\r\n\r\n{}", chunked(&body, 100));
+        for request in [declared, chunks] {
+            let answer = service.ask(request.as_bytes());
+            assert_eq!(answer.status, status, "{request}\n{answer:?}");
+            assert_eq!(answer.has("Retry-After: 1"), status == 503, "{answer:?}");
+        }
+    }
+    drop(holding);
+    wait_for("none held", || service.metric("inbox_held_bytes") == 0.0, || service.log());
+    assert_eq!(service.metric(r#"webhook_requests_total{result="unavailable"}"#), 2.0);
+}
+
+#[test]
+fn at_the_connection_limit_the_longest_idle_makes_room_and_without_one_the_new_gets_503() {
+    let service = Service::start(&[("WORKERS", "2"), ("MAX_CONNECTIONS", "3")]);
+    let threads = service.status("Threads");
+    let mut busy = connect_many(&service, 2);
+    busy.iter_mut().for_each(|stream| stream.write_all(b"GET /health/live HTTP/1.1\r\n").unwrap());
+    let mut idle = service.connect();
+    assert_eq!(service.get("/health/live").status, 200, "one more finds room");
+    assert_eq!(idle.read(&mut [0]).unwrap(), 0, "which the idle one gave");
+    let two_left = || service.status("Threads") <= threads + 2;
+    wait_for("two connections", two_left, || service.log());
+    busy.push(service.connect());
+    busy[2].write_all(b"GET /health/live HTTP/1.1\r\n").unwrap();
+    let refused = service.talk(LIVE);
+    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("\r\nRetry-After: 1\r\n"), "{refused}");
+    for stream in &mut busy {
+        stream.write_all(b"Host: a\r\n\r\n").unwrap();
+        assert_eq!(read_answer(stream).unwrap().status, 200, "who has begun is served");
+    }
+    assert_eq!(service.metric("inbox_connections_refused_total"), 1.0);
+    assert_eq!(service.metric(r#"inbox_gate_rejections_total{reason="connections_max"}"#), 1.0);
+}
+
+#[test]
+fn a_client_that_does_not_read_its_answers_is_cut() {
+    let service = Service::start(&[("WORKERS", "2"), ("WRITE_TIMEOUT_MS", "500")]);
+    for n in 0..100 {
+        let body = delivery(&format!("long-{n}")).replace("Hello", &"x".repeat(4096));
+        let (signature, length) = (sign(&body), body.len());
+        let head = format!("POST /webhook HTTP/1.1\r\nHost: a\r\nX-Signature: {signature}\r\n");
+        assert_eq!(service.ask(format!("{head}Content-Length: {length}\r\n\r\n{body}").as_bytes()).status, 200);
+    }
+    let mut deaf = service.connect();
+    let page = b"GET /messages?limit=100 HTTP/1.1\r\nHost: a\r\n\r\n"; // 420 kB
+    deaf.write_all(&page.repeat(60)).unwrap();
+    wait_for("it is cut", || service.metric("inbox_connections_cut_total") == 1.0, || service.log());
+    let mut patient = service.connect();
+    for _ in 0..10 {
+        patient.write_all(page).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(read_answer(&mut patient).unwrap().body.len(), service.get("/messages?limit=100").body.len());
+    }
+}
+
+#[test]
+fn out_of_threads_it_refuses_what_it_cannot_take_and_recovers() {
+    if !rustix::process::geteuid().is_root() {
+        return println!("only root can start it as a user of its own");
+    }
+    let service = Service::start_with_threads(40, &[("WORKERS", "4")]);
+    service.get("/health/live");
+    let before = service.threads_and_descriptors();
+    let mut streams = connect_many(&service, 100);
+    let mut statuses = Vec::new();
+    for stream in &mut streams {
+        let _ = stream.write_all(LIVE); // a refused one may be closed by now
+        statuses.push(read_answer(stream).map_or(0, |answer| answer.status));
+    }
+    assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
+    assert!(statuses.contains(&200) && statuses.contains(&503), "{statuses:?}");
+    drop(streams);
+    service.wait_until_as_before(before);
+    assert!(service.metric(r#"inbox_gate_rejections_total{reason="no_thread"}"#) > 0.0);
+}
+
+#[test]
 fn a_client_that_sends_its_whole_large_body_first_still_reads_413() {
     let service = Service::start(&[("WORKERS", "2")]);
     let mut request = b"POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: 6000000\r\n\r\n".to_vec();

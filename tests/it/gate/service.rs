@@ -1,7 +1,9 @@
 //! One running service per test, on a port that the system picks, and raw sockets to it.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -41,9 +43,19 @@ impl Service {
         Service::start_by(shell, settings)
     }
 
+    /// Starts it as a user of its own who may have so many threads: root has no such limit, and another user's would
+    /// count whatever else runs in that name.
+    pub(super) fn start_with_threads(threads: usize, settings: &[(&str, &str)]) -> Service {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "64321", "--regid", "64321", "--clear-groups", "prlimit"]);
+        command.args([&format!("--nproc={threads}"), env!("CARGO_BIN_EXE_webhook-inbox")]);
+        Service::start_by(command, settings)
+    }
+
     fn start_by(mut command: Command, settings: &[(&str, &str)]) -> Service {
         let directory = std::env::temp_dir().join(format!("inbox-gate-{:016x}", fastrand::u64(..)));
         std::fs::create_dir(&directory).unwrap();
+        std::fs::set_permissions(&directory, Permissions::from_mode(0o777)).unwrap(); // for the test of another user
         let mut child = command
             .env("WEBHOOK_SECRET", "secret")
             .env("DATABASE_URL", format!("sqlite:///{}/app.db", directory.display()))
