@@ -30,7 +30,7 @@ fn main() {
         let service = Service::start(&directory.join(&format!("served-{connections}.db")), &[("LOG_LEVEL", "INFO")]);
         let load = support::load(service.address, &requests, connections);
         let per_1000 = |time: Duration| time.as_secs_f64() * 1e3 / (messages as f64 / 1e3);
-        let (gate, workers, log) = (service.cpu_of("gate"), service.cpu_of("worker"), service.cpu_of("log"));
+        let (gate, workers, log) = (service.cpu_of("connection"), service.cpu_of("worker"), service.cpu_of("log"));
         let tiny_http = service.cpu().saturating_sub(gate + workers + log);
         let (_, stats) = service.get("/stats");
         assert!(stats.contains(&format!("\"total_messages\":{messages},")), "{stats}");

@@ -215,6 +215,8 @@ pub struct Load {
     pub per_second: f64,
     /// Sorted.
     latencies: Vec<Duration>,
+    /// Still open, so that the threads that serve them can be measured.
+    _connections: Vec<Connection>,
 }
 
 impl Load {
@@ -241,17 +243,19 @@ pub fn load(address: SocketAddr, requests: &[Vec<u8>], connections: usize) -> Lo
                         latencies.push(sent.elapsed());
                         assert_eq!(status, 200, "{body}");
                     }
-                    latencies
+                    (latencies, connection)
                 };
                 std::thread::Builder::new().stack_size(256 << 10).spawn_scoped(scope, sender).expect("a thread")
             })
             .collect();
         barrier.wait();
         let begun = Instant::now();
-        let mut latencies: Vec<Duration> = senders.into_iter().flat_map(|s| s.join().expect("no panic")).collect();
-        let per_second = latencies.len() as f64 / begun.elapsed().as_secs_f64();
+        let ended: Vec<_> = senders.into_iter().map(|sender| sender.join().expect("no panic")).collect();
+        let per_second = requests.len() as f64 / begun.elapsed().as_secs_f64();
+        let (latencies, connections): (Vec<Vec<Duration>>, _) = ended.into_iter().unzip();
+        let mut latencies = latencies.concat();
         latencies.sort_unstable();
-        Load { per_second, latencies }
+        Load { per_second, latencies, _connections: connections }
     })
 }
 
