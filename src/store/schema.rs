@@ -5,6 +5,8 @@ use crate::timestamp::{Moment, Timestamp};
 use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::fmt;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -56,6 +58,9 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
             "there is no directory {directory}. Create it, or set DATABASE_URL to another place."
         )));
     }
+    // The messages are other people's: a new file is this user's alone. SQLite gives its log files the same mode, and
+    // says what is wrong when the file cannot be made.
+    let _ = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
     // NO_MUTEX: one thread at a time holds the connection, see turn.rs.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(|error| {
