@@ -76,7 +76,10 @@ pub(super) fn page(
 
 /// The plan that reads the least: reading along an index costs about four times as much per row.
 fn plan<'a>(view: &View<'_>, selection: &'a Selection, since: Moment) -> Plan<'a> {
-    let recent = || view.tally.hours_after(since).map(|(_, count)| count).sum::<u64>() < view.tally.total() / 4;
+    let recent = || {
+        let hours = view.tally.hours_after(None, since).unwrap_or_default();
+        hours.iter().map(|(_, count)| count).sum::<u64>() < view.tally.total() / 4
+    };
     match &selection.from {
         Some(from) => Plan::Sender(from),
         None if selection.since.is_some() && recent() => Plan::Moment,

@@ -26,6 +26,15 @@ enum Along<'a> {
     Sender(&'a str),
 }
 
+impl<'a> Along<'a> {
+    fn sender(self) -> Option<&'a str> {
+        match self {
+            Along::Moment => None,
+            Along::Sender(from) => Some(from),
+        }
+    }
+}
+
 /// A page and its total, without a needle.
 pub(super) fn page(turns: &Turns, selection: &Selection, deadline: Deadline) -> Result<Page, ReadError> {
     let along = selection.from.as_deref().map_or(Along::Moment, Along::Sender);
@@ -38,9 +47,12 @@ pub(super) fn page(turns: &Turns, selection: &Selection, deadline: Deadline) -> 
                 First::Rows(walk.rows(view, cursor.moment, Skip::Past(&cursor_id(view, cursor)?))?)
             }
             &Start::Offset(offset) if offset < SLICE_ROWS => First::Rows(walk.rows(view, since, Skip::Rows(offset))?),
-            &Start::Offset(offset) => First::Far { offset, hours: walk.hours_after(view, since) },
+            &Start::Offset(offset) => {
+                let hours = view.tally.hours_after(along.sender(), since).unwrap_or_default();
+                First::Far { offset, hours }
+            }
         };
-        Ok((first, walk.known_total(view, selection), view.row_max()?))
+        Ok((first, walk.known_total(view, selection.since), view.row_max()?))
     })?;
     walk.row_max = row_max;
     let total = walk.count(total)?;
@@ -75,23 +87,17 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn known_total(&self, view: &View<'_>, selection: &Selection) -> Total {
-        match (self.along, selection.since) {
+    fn known_total(&self, view: &View<'_>, since: Option<Moment>) -> Total {
+        match (self.along, since) {
             (Along::Moment, None) => Total { known: view.tally.total(), uncounted: None },
             (Along::Sender(from), None) => Total { known: view.tally.of_sender(from), uncounted: None },
-            (Along::Moment, Some(since)) => {
-                let known = view.tally.hours_after(since).map(|(_, count)| count).sum();
-                Total { known, uncounted: Some((since, Tally::next_hour(since))) }
-            }
-            (Along::Sender(_), Some(since)) => Total { known: 0, uncounted: Some((since, END)) },
-        }
-    }
-
-    /// The tally knows the hours of all messages, but not those of one sender.
-    fn hours_after(&self, view: &View<'_>, since: Moment) -> Vec<(Moment, u64)> {
-        match self.along {
-            Along::Moment => view.tally.hours_after(since).collect(),
-            Along::Sender(_) => Vec::new(),
+            (_, Some(since)) => match view.tally.hours_after(self.along.sender(), since) {
+                Some(hours) => {
+                    let known = hours.iter().map(|(_, count)| count).sum();
+                    Total { known, uncounted: Some((since, Tally::next_hour(since))) }
+                }
+                None => Total { known: 0, uncounted: Some((since, END)) },
+            },
         }
     }
 
@@ -220,10 +226,8 @@ fn bind(
     along: Along<'_>,
     parameters: &[(&str, &dyn ToSql)],
 ) -> rusqlite::Result<()> {
-    let from = match &along {
-        Along::Moment => None,
-        Along::Sender(from) => Some((":from", from as &dyn ToSql)),
-    };
+    let from = along.sender();
+    let from = from.as_ref().map(|from| (":from", from as &dyn ToSql));
     for (name, value) in parameters.iter().copied().chain(from) {
         let index =
             statement.parameter_index(name)?.ok_or_else(|| rusqlite::Error::InvalidParameterName(name.to_owned()))?;
