@@ -10,7 +10,7 @@ use crate::store::tally::Tally;
 use crate::store::turn::{Side, Turns};
 use crate::store::{Deadline, ReadError, View};
 use crate::timestamp::Moment;
-use rusqlite::{CachedStatement, OptionalExtension, ToSql};
+use rusqlite::{CachedStatement, ToSql, named_params};
 
 /// Index entries looked at in one hold. At about 50 ns each this is a fifth of a millisecond; those of a page by sender
 /// that an offset skips are read as rows, at about 1 µs each.
@@ -43,9 +43,7 @@ pub(super) fn page(turns: &Turns, selection: &Selection, deadline: Deadline) -> 
     let (first, total, row_max) = turns.take(Side::Read).view(|view| {
         let first = match &selection.start {
             Start::After(cursor) if cursor.moment < since => First::Rows(walk.rows(view, since, Skip::Rows(0))?),
-            Start::After(cursor) => {
-                First::Rows(walk.rows(view, cursor.moment, Skip::Past(&cursor_id(view, cursor)?))?)
-            }
+            Start::After(cursor) => First::Rows(walk.rows(view, cursor.moment, walk.skip(view, cursor)?)?),
             &Start::Offset(offset) if offset < SLICE_ROWS => First::Rows(walk.rows(view, since, Skip::Rows(offset))?),
             &Start::Offset(offset) => {
                 let hours = view.tally.hours_after(along.sender(), since).unwrap_or_default();
@@ -181,6 +179,21 @@ impl Walk<'_> {
         })
     }
 
+    /// What of a cursor's moment does not belong to the page.
+    fn skip<'c>(&self, view: &View<'_>, cursor: &'c Cursor) -> Result<Skip<'c>, ReadError> {
+        let row = match &cursor.last {
+            Last::Id(id) => return Ok(Skip::Past(id)),
+            Last::Row(row) => row,
+        };
+        let mut statement = view.connection.prepare_cached(include_str!("../../sql/rank_of_row.sql"))?;
+        let Moment { us, ns } = &cursor.moment;
+        let parameters = named_params! { ":row": row, ":us": us, ":ns": ns, ":from": self.along.sender() };
+        match statement.query_row(parameters, |row| row.get::<_, i64>(0))? {
+            0 => Err(ReadError::CursorGone),
+            rank => Ok(Skip::Rows(rank.unsigned_abs())),
+        }
+    }
+
     /// The rows of the page, and one more, so that it is known whether another page follows.
     fn rows(&self, view: &View<'_>, at: Moment, skip: Skip<'_>) -> Result<Vec<Placed>, ReadError> {
         let sql = match (self.along, &skip) {
@@ -234,16 +247,4 @@ fn bind(
         statement.raw_bind_parameter(index, value)?;
     }
     Ok(())
-}
-
-/// The message_id of the last message before the page.
-pub(super) fn cursor_id(view: &View<'_>, cursor: &Cursor) -> Result<String, ReadError> {
-    match &cursor.last {
-        Last::Id(id) => Ok(id.clone()),
-        Last::Row(row) => {
-            let mut statement = view.connection.prepare_cached(include_str!("../../sql/id_of_row.sql"))?;
-            let row = statement.query_row((row, cursor.moment.us, cursor.moment.ns), |row| row.get(0));
-            row.optional()?.ok_or(ReadError::CursorGone)
-        }
-    }
 }
