@@ -1,4 +1,8 @@
 //! The contract, line by line, driven through the real binary over real sockets.
+//!
+//! Nothing here uses the program's own code, so a test can only say what a user could see. Each test starts a server of
+//! its own ([`harness`]); a failure shows the reply and the log.
 
-/// The gate: bounds, malformed requests, good clients, attacks, drain.
-mod gate;
+mod harness; // the binary in a fresh directory, and an HTTP client
+
+mod webhook; // POST /webhook: who may store what
