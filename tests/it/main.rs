@@ -5,4 +5,5 @@
 
 mod harness; // the binary in a fresh directory, and an HTTP client
 
+mod routing; // which path and method lead where
 mod webhook; // POST /webhook: who may store what
