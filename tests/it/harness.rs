@@ -595,3 +595,35 @@ fn read_line(stream: &mut impl BufRead) -> std::io::Result<String> {
 fn wrong(what: &str) -> Error {
     Error::new(ErrorKind::InvalidData, what)
 }
+
+/// A database as the original service left it, for a test to fill before a server takes it over.
+pub(crate) fn original_database(directory: &Directory) -> rusqlite::Connection {
+    let connection = rusqlite::Connection::open(directory.database()).expect("the file can be created");
+    connection.execute_batch(include_str!("../data/original.sql")).expect("the script is right");
+    connection
+}
+
+/// Stores messages as the original service did, and leaves the file to whoever opens it next.
+pub(crate) fn insert_all<'a>(connection: &mut rusqlite::Connection, messages: impl IntoIterator<Item = &'a Delivery>) {
+    let insert = |connection: &mut rusqlite::Connection| {
+        let transaction = connection.transaction()?;
+        {
+            let mut insert = transaction.prepare(
+                "INSERT INTO messages (message_id, from_msisdn, to_msisdn, ts, text, created_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, '2025-01-15T10:00:01Z')",
+            )?;
+            for Delivery { message_id, from, to, ts, text } in messages {
+                insert.execute((message_id, from, to, ts, text))?;
+            }
+        }
+        transaction.commit()
+    };
+    insert(connection).expect("the rows fit the table");
+}
+
+/// Percent-encodes whatever has a meaning of its own in a query string.
+pub(crate) fn encoded(text: &str) -> String {
+    text.bytes()
+        .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}

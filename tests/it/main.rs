@@ -5,5 +5,6 @@
 
 mod harness; // the binary in a fresh directory, and an HTTP client
 
+mod messages; // GET /messages: which, in which order, page by page
 mod routing; // which path and method lead where
 mod webhook; // POST /webhook: who may store what
