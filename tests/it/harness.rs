@@ -177,6 +177,9 @@ impl Server {
         let mut child = command.spawn().expect("the program can be started");
         let stdout = Text::collect(child.stdout.take().expect("stdout is piped"));
         let stderr = Text::collect(child.stderr.take().expect("stderr is piped"));
+        // A fixed address is known beforehand, and a test that sets one may have silenced the log that would tell.
+        let fixed = settings.iter().find(|(name, value)| name == "LISTEN_ADDR" && !value.ends_with(":0"));
+        let fixed = fixed.map(|(_, value)| value.parse::<SocketAddr>().expect("the test sets an address"));
         let mut address = None;
         let deadline = Instant::now() + PATIENCE;
         while address.is_none() {
@@ -186,7 +189,10 @@ impl Server {
                 panic!("the service did not start: {ended:?}\nstdout: {stdout}\nstderr: {stderr}");
             }
             std::thread::sleep(Duration::from_millis(2));
-            address = listening(&stdout.to_string());
+            address = match fixed {
+                Some(fixed) => TcpStream::connect(fixed).is_ok().then_some(fixed),
+                None => listening(&stdout.to_string()),
+            };
         }
         let address = address.expect("the loop ended with one");
         Server { child, address, stdout, stderr, settings, directory }
@@ -313,6 +319,14 @@ impl Server {
         let kill = format!("kill -s {name} {}", self.pid());
         let status = Command::new("sh").args(["-c", &kill]).status().expect("there is a shell");
         assert!(status.success(), "{kill}: {status}");
+    }
+
+    /// Bounds the size of the files that it may write from now on, as a full disk would; None lifts the bound.
+    pub(crate) fn limit_file_size(&self, bytes: Option<u64>) {
+        let bytes = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+        let (pid, limit) = (self.pid().to_string(), format!("--fsize={bytes}:unlimited"));
+        let status = Command::new("prlimit").args(["--pid", &pid, &limit]).status().expect("util-linux has prlimit");
+        assert!(status.success(), "prlimit {limit}: {status}");
     }
 
     /// Asks it to stop.
@@ -619,6 +633,14 @@ pub(crate) fn insert_all<'a>(connection: &mut rusqlite::Connection, messages: im
         transaction.commit()
     };
     insert(connection).expect("the rows fit the table");
+}
+
+/// An address that no other test listens on, for a server that cannot tell which port the system gave it: all of
+/// 127.0.0.0/8 is this machine.
+pub(crate) fn own_address() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(1);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    format!("127.{}.{high}.{low}:8000", COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Percent-encodes whatever has a meaning of its own in a query string.

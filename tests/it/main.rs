@@ -5,6 +5,12 @@
 
 mod harness; // the binary in a fresh directory, and an HTTP client
 
+mod config;
+mod durability;
+mod health;
+mod logs;
 mod messages; // GET /messages: which, in which order, page by page
 mod routing; // which path and method lead where
+mod shutdown;
+mod stats;
 mod webhook; // POST /webhook: who may store what
