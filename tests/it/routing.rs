@@ -150,3 +150,16 @@ fn a_connection_serves_many_requests() {
         assert_eq!(stats["total_messages"], json!(index + 1));
     }
 }
+
+#[test]
+fn a_client_that_has_said_all_is_still_answered_and_then_the_connection_ends() {
+    let server = Server::start();
+    let mut connection = Connection::open(server.address()).expect("the server accepts");
+    connection
+        .send(b"GET /health/live HTTP/1.1\r\nHost: inbox\r\nConnection: close\r\n\r\n")
+        .expect("it takes a request");
+    connection.finish_sending().expect("the connection is open");
+    let reply = connection.read_reply("GET").expect("the server answers");
+    assert_eq!(reply.text(), r#"{"status":"ok"}"#);
+    assert!(connection.is_at_end());
+}
