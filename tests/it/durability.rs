@@ -4,7 +4,7 @@
 //! one on a full disk does), a transaction of another connection for a locked database, and pipes that are closed or
 //! not read for a log that nobody takes.
 
-use crate::harness::{Connection, Directory, Server, delivery, ids, own_address, program, until};
+use crate::harness::{Connection, Directory, RaisedOnDrop, Server, delivery, ids, own_address, program, until};
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -102,14 +102,18 @@ fn a_full_disk_is_answered_503_and_recovered_from_without_a_restart() {
 #[test]
 fn while_the_disk_fills_up_exactly_the_acknowledged_messages_are_stored() {
     let server = Server::start();
-    let acknowledged = Mutex::new(Vec::new());
+    let (acknowledged, over) = (Mutex::new(Vec::new()), AtomicBool::new(false));
     std::thread::scope(|scope| {
+        let _over = RaisedOnDrop(&over);
         for thread in 0..16 {
-            let (acknowledged, server) = (&acknowledged, &server);
+            let (acknowledged, over, server) = (&acknowledged, &over, &server);
             scope.spawn(move || {
                 let mut connection = Connection::open(server.address()).expect("the server accepts");
-                for number in 0..60 {
-                    let id = format!("{thread:02}-{number:02}");
+                for number in 0.. {
+                    if over.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let id = format!("{thread:02}-{number:06}");
                     let reply = connection.deliver(&delivery(&id)).expect("the server answers");
                     match reply.status {
                         200 => acknowledged.lock().expect("nobody panics with the lock").push(id),
@@ -123,7 +127,7 @@ fn while_the_disk_fills_up_exactly_the_acknowledged_messages_are_stored() {
         for fraction in [100, 200, 300] {
             until("some are stored", || created() >= fraction);
             server.limit_file_size(Some(8192));
-            until("some are refused", || server.get("/health/ready").status == 503 || created() > 700);
+            until("some are refused", || server.get("/health/ready").status == 503);
             server.limit_file_size(None);
         }
     });
@@ -168,13 +172,16 @@ fn a_locked_database_is_answered_503_while_reads_go_on_and_passes_by_itself() {
 fn a_lock_that_is_released_in_time_costs_the_sender_nothing() {
     let server = Server::start();
     let other = rusqlite::Connection::open(server.database()).unwrap();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    std::thread::scope(|scope| {
-        let sender = scope.spawn(|| server.deliver(delivery("m1")));
-        until("the delivery waits", || server.metric("inbox_requests_in_flight") > 1.0);
-        other.execute_batch("ROLLBACK").unwrap();
-        let reply = sender.join().expect("the sender has an answer");
-        assert_eq!(reply.status, 200, "reply: {reply:?}");
+    // Tried again, because on a machine that is slow enough the lock is held for longer than the service waits.
+    until("a delivery that had to wait is stored", || {
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        std::thread::scope(|scope| {
+            let sender = scope.spawn(|| server.deliver(delivery("m1")));
+            let waits = || server.metric("inbox_requests_in_flight") > 1.0;
+            until("the delivery waits", || waits() || sender.is_finished());
+            other.execute_batch("ROLLBACK").unwrap();
+            sender.join().expect("the sender has an answer").status == 200
+        })
     });
 }
 

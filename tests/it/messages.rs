@@ -1,6 +1,8 @@
 //! GET /messages: which messages, in which order, and how the pages lead from one to the next.
 
-use crate::harness::{Connection, Delivery, Directory, Server, encoded, ids, insert_all, original_database};
+use crate::harness::{
+    Connection, Delivery, Directory, RaisedOnDrop, Server, encoded, ids, insert_all, original_database,
+};
 use fastrand::Rng;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -398,6 +400,7 @@ fn messages_that_arrive_meanwhile_are_neither_repeated_nor_make_others_be_skippe
     server.deliver_all(&bodies(&before), 8);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _done = RaisedOnDrop(&done);
         scope.spawn(|| {
             let mut connection = Connection::open(server.address()).expect("the server accepts");
             // Bounded, because a walk that is slower than ingest would never come to an end.
@@ -409,30 +412,23 @@ fn messages_that_arrive_meanwhile_are_neither_repeated_nor_make_others_be_skippe
                 assert_eq!(reply.status, 200, "reply: {reply:?}");
             }
         });
-        let walk = || {
-            for (filter, matches) in [
-                ("", (|_: &Delivery| true) as fn(&Delivery) -> bool),
-                ("&from=%2B1", |d| d.from == "+1"),
-                ("&q=hello", |d| d.text.is_some()),
-                ("&since=2025-01-15T10:00:07Z", |d| d.ts.as_str() >= "2025-01-15T10:00:07Z"),
-                ("&since=2025-01-15T10:00:07Z&from=%2B2&q=ell", |d| {
-                    d.from == "+2" && d.text.is_some() && d.ts.as_str() >= "2025-01-15T10:00:07Z"
-                }),
-            ] {
-                let items = server.items(&format!("limit=11{filter}"));
-                let places: Vec<_> =
-                    items.iter().map(|item| (item["ts"].to_string(), item["message_id"].to_string())).collect();
-                assert!(places.is_sorted_by(|a, b| a < b), "{filter}: repeated or out of order: {places:?}");
-                let mut old: Vec<_> = ids(&items).into_iter().filter(|id| id.starts_with("old")).collect();
-                old.sort_unstable();
-                let expected: Vec<_> = before.iter().filter(|d| matches(d)).map(|d| d.message_id.clone()).collect();
-                assert_eq!(old, expected, "{filter}");
-            }
-        };
-        let walked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(walk));
-        done.store(true, Ordering::Relaxed);
-        if let Err(panic) = walked {
-            std::panic::resume_unwind(panic);
+        for (filter, matches) in [
+            ("", (|_: &Delivery| true) as fn(&Delivery) -> bool),
+            ("&from=%2B1", |d| d.from == "+1"),
+            ("&q=hello", |d| d.text.is_some()),
+            ("&since=2025-01-15T10:00:07Z", |d| d.ts.as_str() >= "2025-01-15T10:00:07Z"),
+            ("&since=2025-01-15T10:00:07Z&from=%2B2&q=ell", |d| {
+                d.from == "+2" && d.text.is_some() && d.ts.as_str() >= "2025-01-15T10:00:07Z"
+            }),
+        ] {
+            let items = server.items(&format!("limit=11{filter}"));
+            let places: Vec<_> =
+                items.iter().map(|item| (item["ts"].to_string(), item["message_id"].to_string())).collect();
+            assert!(places.is_sorted_by(|a, b| a < b), "{filter}: repeated or out of order: {places:?}");
+            let mut old: Vec<_> = ids(&items).into_iter().filter(|id| id.starts_with("old")).collect();
+            old.sort_unstable();
+            let expected: Vec<_> = before.iter().filter(|d| matches(d)).map(|d| d.message_id.clone()).collect();
+            assert_eq!(old, expected, "{filter}");
         }
     });
 }

@@ -35,7 +35,8 @@ fn a_delivery_in_flight_is_answered_before_the_service_ends() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let reply = std::thread::scope(|scope| {
         let sender = scope.spawn(|| server.deliver(delivery("m1")));
-        until("the delivery waits", || server.metric("inbox_requests_in_flight") > 1.0);
+        let waits = || server.metric("inbox_requests_in_flight") > 1.0;
+        until("the delivery waits", || waits() || sender.is_finished());
         server.terminate();
         until("the service is stopping", || server.log().contains("\"stopping\""));
         other.execute_batch("ROLLBACK").unwrap();
