@@ -421,7 +421,7 @@ fn messages_that_arrive_meanwhile_are_neither_repeated_nor_make_others_be_skippe
                 d.from == "+2" && d.text.is_some() && d.ts.as_str() >= "2025-01-15T10:00:07Z"
             }),
         ] {
-            let items = server.items(&format!("limit=11{filter}"));
+            let items = server.items(&format!("limit=29{filter}"));
             let places: Vec<_> =
                 items.iter().map(|item| (item["ts"].to_string(), item["message_id"].to_string())).collect();
             assert!(places.is_sorted_by(|a, b| a < b), "{filter}: repeated or out of order: {places:?}");
@@ -482,6 +482,8 @@ fn many_searches_at_once_are_answered_rightly_or_with_503_and_hold_up_nothing() 
 struct Known {
     delivery: Delivery,
     instant: u64,
+    /// The text without regard to case.
+    folded: Option<String>,
 }
 
 /// January 2025, so that the model needs no calendar.
@@ -524,7 +526,8 @@ fn every_query_answers_what_a_simple_model_answers() {
             let text = (rng.u8(0..10) > 0).then(|| random_text(&mut rng, 12));
             let message_id = format!("{}{index}", random_text(&mut rng, 2));
             let delivery = Delivery { message_id, from: from.to_owned(), ts, text, ..Delivery::of("") };
-            Known { delivery, instant }
+            let folded = delivery.text.as_ref().map(|text| text.to_lowercase());
+            Known { delivery, instant, folded }
         })
         .collect();
     let directory = Directory::new();
@@ -537,7 +540,7 @@ fn every_query_answers_what_a_simple_model_answers() {
     let model = &sent;
 
     let mut connection = Connection::open(server.address()).expect("the server accepts");
-    for round in 0..250 {
+    for round in 0..200 {
         let from = rng.bool().then(|| rng.choice([senders.as_slice(), &["+3"]].concat()).expect("there are senders"));
         let since = (rng.u8(0..3) == 0).then(|| {
             if rng.bool() {
@@ -550,15 +553,14 @@ fn every_query_answers_what_a_simple_model_answers() {
         let q = (rng.u8(0..3) == 0).then(|| random_text(&mut rng, 3));
         let limit = rng.bool().then(|| rng.usize(1..=100));
         let folded = q.as_ref().map(|q| q.to_lowercase()).filter(|q| !q.is_empty());
-        let expected: Vec<Value> = model
+        let expected: Vec<&Known> = model
             .iter()
             .filter(|known| from.is_none_or(|from| known.delivery.from == from))
             .filter(|known| since.as_ref().is_none_or(|(_, since)| known.instant >= *since))
             .filter(|known| {
-                let text = known.delivery.text.as_ref();
-                folded.as_ref().is_none_or(|q| text.is_some_and(|text| text.to_lowercase().contains(q.as_str())))
+                let text = known.folded.as_ref();
+                folded.as_ref().is_none_or(|q| text.is_some_and(|text| text.contains(q.as_str())))
             })
-            .map(|known| json!(known.delivery))
             .collect();
         let offset = match rng.u8(0..5) {
             0 => Some(rng.usize(..10)),
@@ -581,7 +583,7 @@ fn every_query_answers_what_a_simple_model_answers() {
             let reply = connection.request("GET", &target, &[], b"");
             assert_eq!(reply.status, 200, "{case}\nreply: {reply:?}");
             let page = reply.json();
-            let there: Vec<&Value> = expected.iter().skip(at).take(limit).collect();
+            let there: Vec<&Delivery> = expected.iter().skip(at).take(limit).map(|known| &known.delivery).collect();
             assert_eq!(page["data"], json!(there), "{case}");
             assert_eq!(page["total"], expected.len(), "{case}");
             assert_eq!(page["limit"], limit, "{case}");
