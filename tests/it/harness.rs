@@ -475,7 +475,7 @@ impl Connection {
             request.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
         }
         let framed = fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("Transfer-Encoding"));
-        if !framed && (!body.is_empty() || method == "POST") {
+        if !framed && (!body.is_empty() || matches!(method, "POST" | "PUT" | "PATCH")) {
             request.extend_from_slice(format!("Content-Length: {}\r\n", body.len()).as_bytes());
         }
         request.extend_from_slice(b"\r\n");

@@ -78,7 +78,7 @@ fn a_client_can_neither_break_nor_forge_a_line() {
         assert_eq!(server.log_line(&reply)["message_id"], **id);
         expected += 1;
     }
-    for path in ["/%0A%0D%22", "/\"\\'<>{}|^`", "/\u{1b}".trim_end_matches('\u{1b}'), "/x#y", "//x"] {
+    for path in ["/%0A%0D%22", "/\"\\'<>{}|^`", "//x"] {
         let reply = server.get(path);
         assert!(server.log_line(&reply)["path"].is_string(), "{path}");
         expected += 1;

@@ -7,6 +7,7 @@ mod harness; // the binary in a fresh directory, and an HTTP client
 
 mod config; // the settings, the command line, the exit statuses
 mod durability; // kill -9, full disk, locked database, a log that nobody reads
+mod gate; // bounds, malformed requests, good clients, attacks, drain
 mod health; // live, ready, and the subcommand that asks
 mod logs; // one JSON object a line, whatever clients send
 mod messages; // GET /messages: which, in which order, page by page
