@@ -156,16 +156,18 @@ fn a_database_that_cannot_be_opened_is_named_with_the_reason_and_exit_status_74(
 }
 
 #[test]
-fn a_database_of_a_newer_version_is_refused() {
+fn a_database_of_a_newer_version_is_refused_and_left_byte_for_byte() {
     let directory = Directory::new();
     let connection = original_database(&directory);
     connection.pragma_update(None, "user_version", 1000).unwrap();
     drop(connection);
+    let before = std::fs::read(directory.database()).unwrap();
     let ended = run(&mut serve(&directory, &[]));
     assert_eq!(ended.status.code(), Some(74), "{ended:?}");
     for part in [directory.database().to_str().unwrap(), "newer", "1000"] {
         assert!(ended.stderr.contains(part), "no {part:?}\n{ended:?}");
     }
+    assert!(std::fs::read(directory.database()).unwrap() == before, "the file has changed");
 }
 
 #[test]

@@ -349,6 +349,7 @@ fn deep_offsets_are_exact_even_when_thousands_of_messages_share_one_instant() {
         ("&from=%2B1", deliveries.iter().filter(|d| d.from == "+1").collect()),
         ("&since=2025-01-15T10:30:00Z", deliveries.iter().skip(5_000).collect()),
         ("&since=2025-01-15T10:00:00.123456789Z&from=%2B919876543210", deliveries.iter().take(5_000).collect()),
+        ("&q=hello", deliveries.iter().collect()),
     ] {
         let total = matching.len();
         for offset in [0, 1, 2_499, 4_094, 4_095, 4_096, 4_097, 4_999, 5_000, 5_001, 8_191, 8_192, 9_095, 9_999] {

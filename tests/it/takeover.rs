@@ -105,6 +105,7 @@ fn odd_rows_are_served_too_and_do_no_harm_to_the_others() {
         ("from=", 1),
         ("since=2025-01-15T10:00:00Z", 8),
         ("since=2025-01-15T10:00:05Z", 4),
+        ("since=2025-01-15T10:00:05Z&q=empty", 1),
     ] {
         let reply = server.get(&format!("/messages?{query}"));
         assert_eq!(reply.status, 200, "{query}\nreply: {reply:?}");
@@ -148,4 +149,40 @@ fn what_kill_9_leaves_beside_the_file_is_read_at_the_next_start() {
     assert!(wal.metadata().is_ok_and(|wal| wal.len() > 0), "the test needs a write-ahead log that was not copied");
     server.start_again();
     assert_eq!(server.message_ids().len(), 500);
+}
+
+/// The pages end, and hold every row once, whatever a message_id is. The original's PRIMARY KEY takes even NULL.
+#[test]
+fn the_links_lead_past_message_ids_that_are_no_text() {
+    let mut failed = Vec::new();
+    for (case, id) in [
+        ("NULL", "NULL"),
+        ("a blob", "x'6d31'"),
+        ("a blob that is not UTF-8", "x'ff'"),
+        ("a text that is not UTF-8", "CAST(x'6dff' AS TEXT)"),
+        ("empty", "''"),
+    ] {
+        let directory = Directory::new();
+        let insert = format!(
+            "INSERT INTO messages VALUES ('a', '+1', '+2', '2025-01-15T10:00:00Z', 'hello', ''),
+                ({id}, '+1', '+2', '2025-01-15T10:00:00Z', 'hello', ''),
+                ('n', '+1', '+2', '2025-01-15T10:00:00Z', 'hello', ''),
+                ('z', '+1', '+2', '2025-01-15T10:00:01Z', 'hello', '')"
+        );
+        original_database(&directory).execute_batch(&insert).unwrap();
+        let server = Server::in_directory(directory, &[]);
+        for filter in ["", "&q=hello", "&from=%2B1", "&since=2025-01-15T10:00:00Z&q=hello"] {
+            let (mut next, mut pages) = (Some(format!("/messages?limit=1{filter}")), Vec::new());
+            while let Some(target) = next.take().filter(|_| pages.len() < 8) {
+                let reply = server.get(&target);
+                pages.push(reply.json()["data"][0]["message_id"].to_string());
+                next = reply.next();
+            }
+            let different: std::collections::HashSet<_> = pages.iter().collect();
+            if pages.len() != 4 || different.len() != 4 {
+                failed.push(format!("{case}{filter}: {pages:?}"));
+            }
+        }
+    }
+    assert!(failed.is_empty(), "\n{}", failed.join("\n"));
 }

@@ -39,6 +39,33 @@ fn is_comment(line: &str) -> bool {
 }
 
 #[test]
+fn modules_use_only_modules_that_are_declared_below_them() {
+    let sources = sources();
+    let lib = &sources[Path::new("src/lib.rs")];
+    let declared: Vec<&str> = lib
+        .lines()
+        .filter_map(|line| line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';'))
+        .collect();
+    assert!(declared.len() > 5, "{declared:?}");
+    let place = |module: &str| declared.iter().position(|known| *known == module);
+    for (path, text) in &sources {
+        let module = path.components().nth(1).and_then(|part| Path::new(part.as_os_str()).file_stem()?.to_str());
+        let Some(user) = module.and_then(place) else { continue }; // lib.rs and main.rs
+        for line in text.lines().filter(|line| !is_comment(line)) {
+            for used in line.split("crate::").skip(1) {
+                let used = used.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+                let below = place(used).is_some_and(|used| used >= user);
+                assert!(below, "{} uses {used}, which is declared above it:\n{line}", path.display());
+            }
+        }
+    }
+    let expected: Vec<PathBuf> = declared.iter().map(|module| format!("src/{module}.rs").into()).collect();
+    for file in &expected {
+        assert!(sources.contains_key(file), "{} is declared but not there", file.display());
+    }
+}
+
+#[test]
 fn every_file_of_sql_is_used_and_every_statement_is_in_one() {
     let sources = sources();
     for path in files("sql").keys() {

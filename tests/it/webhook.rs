@@ -16,6 +16,7 @@ fn a_message_is_stored_only_with_a_valid_signature() {
         ("empty", Some(String::new()), 401),
         ("nothing behind the prefix", Some("sha256=".to_owned()), 401),
         ("not hexadecimal", Some("zz".repeat(32)), 401),
+        ("not ASCII", Some("é".repeat(32)), 401),
         ("one digit short", Some(right[..63].to_owned()), 401),
         ("one byte short", Some(right[..62].to_owned()), 401),
         ("one byte more", Some(format!("{right}00")), 401),
