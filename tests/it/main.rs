@@ -3,6 +3,8 @@
 //! Nothing here uses the program's own code, so a test can only say what a user could see. Each test starts a server of
 //! its own (`harness`); a failure shows the reply and the log.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod harness; // the binary in a fresh directory, and an HTTP client
 
 mod config; // the settings, the command line, the exit statuses
