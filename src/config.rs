@@ -148,7 +148,9 @@ impl Environment<'_> {
         let found = match (variable(name), variable(&name_file)) {
             (Some(_), Some(_)) => Err(format!("{name} and {name_file} are both set. Set only one of them.")),
             (Some(value), None) => Ok(Some(value.into_vec())),
-            (None, Some(path)) => secret_in(Path::new(&path)).map(Some).map_err(|error| format!("{name_file}: {error}")),
+            (None, Some(path)) => {
+                secret_in(Path::new(&path)).map(Some).map_err(|error| format!("{name_file}: {error}"))
+            }
             (None, None) => match variable("CREDENTIALS_DIRECTORY").map(|directory| Path::new(&directory).join(name)) {
                 Some(path) if path.symlink_metadata().is_ok() => {
                     secret_in(&path).map(Some).map_err(|error| format!("the credential {name}: {error}"))
@@ -233,7 +235,9 @@ fn secret_in(path: &Path) -> Result<Vec<u8>, String> {
         _ => format!("{path} cannot be read: {error}"),
     })?;
     if secret.len() as u64 > SECRET_BYTES_MAX {
-        return Err(format!("{path} has more than {SECRET_BYTES_MAX} bytes, so it holds no secret. Name another file."));
+        return Err(format!(
+            "{path} has more than {SECRET_BYTES_MAX} bytes, so it holds no secret. Name another file."
+        ));
     }
     let without_end = secret.strip_suffix(b"\n").map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let length = without_end.map_or(secret.len(), <[u8]>::len);
@@ -257,7 +261,9 @@ mod tests {
     use super::*;
 
     fn read(environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        Config::read(&|name| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value)))
+        Config::read(&|name| {
+            environment.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
+        })
     }
 
     #[test]

@@ -296,3 +296,6 @@ impl From<rusqlite::Error> for ReadError {
         ReadError::Unavailable(Unavailable::from(&error))
     }
 }
+
+#[cfg(test)]
+mod tests;

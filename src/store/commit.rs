@@ -172,10 +172,17 @@ impl Database {
 
         let written = group.iter().flat_map(|place| &place.messages).zip(stored.iter().flatten());
         let mut count = 0;
+        let mut now_frequent = Vec::new();
         for (message, outcome) in written {
             count += 1;
-            if *outcome == Stored::Created {
-                self.tally.add(message.from.as_str(), message.ts.moment());
+            let from = message.from.as_str();
+            if *outcome == Stored::Created && self.tally.add(from, message.ts.moment()) {
+                now_frequent.push(from);
+            }
+        }
+        for from in now_frequent {
+            if self.tally.count_hours(from, &self.connection).is_err() {
+                self.data_version = None; // the messages are stored all the same; the next read counts anew
             }
         }
         metrics.commit_messages.observe(f64::from(count));
