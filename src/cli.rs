@@ -1,88 +1,268 @@
 //! The grammar of the command line and its help.
 
-use crate::command::Command;
-use lexopt::{Arg, Parser};
+use crate::command::{Command, Draft};
+use crate::timestamp::Timestamp;
+use lexopt::{Arg, Error, Parser};
 use std::ffi::OsString;
+use std::path::PathBuf;
 
-/// The help text.
-const HELP: &str = "\
-webhook-inbox: keeps every acknowledged message of signed webhooks in SQLite
-
-Usage: webhook-inbox [serve]    run the service (settings come from the environment)
-       webhook-inbox health     ask a running service whether it is ready; exit status 0 or 1
-       webhook-inbox --help | --version
-
-Settings, from the environment:
-  WEBHOOK_SECRET   HMAC secret that the sender signs with                 (required)
-  WEBHOOK_SECRET_PREVIOUS   the one before it, which is taken too         (none)
-  READ_TOKEN       what readers show: Authorization: Bearer …             (none: anybody reads)
-  DATABASE_URL     sqlite:////absolute/path.db or sqlite:///./path.db     (sqlite:////data/app.db)
-  LISTEN_ADDR      address and port                                       (0.0.0.0:8000)
-  LOG_LEVEL        DEBUG, INFO, WARNING or ERROR                          (INFO)
-  WORKERS          threads that answer requests                           (64)
-
-With _FILE after its name, each of the first three names a file that holds the value.
-
-Bounds of what clients may use:
-  MAX_CONNECTIONS     connections open at once                            (512)
-  MAX_BODY_BYTES      largest request body, bytes                         (4194304)
-  MAX_HEAD_BYTES      largest request line and header fields, bytes       (16384)
-  MAX_HEADER_FIELDS   header fields of a request                          (64)
-  MAX_HELD_BYTES      request bodies in memory at once, bytes             (67108864)
-  HEAD_TIMEOUT_MS     for a request's head, from its first byte           (5000)
-  BODY_TIMEOUT_MS     for a request's body, from the end of its head      (10000)
-  IDLE_TIMEOUT_MS     for a connection without a request                  (30000)
-  WRITE_TIMEOUT_MS    for a client to read its answer                     (10000)
-
-Exit status: 0 stopped in order, 1 failed while running, 2 wrong usage, 74 database cannot be opened, 78 configuration.
-";
+/// The help texts: the general one, then one for each subcommand.
+const HELP: &str = include_str!("cli/all.txt");
+const SERVE: &str = include_str!("cli/serve.txt");
+const HEALTH: &str = include_str!("cli/health.txt");
+const SIGN: &str = include_str!("cli/sign.txt");
+const SEND: &str = include_str!("cli/send.txt");
+const VERIFY: &str = include_str!("cli/verify.txt");
+const EXPORT: &str = include_str!("cli/export.txt");
+const IMPORT: &str = include_str!("cli/import.txt");
+const BACKUP: &str = include_str!("cli/backup.txt");
+const CHECK: &str = include_str!("cli/check.txt");
+const ERASE: &str = include_str!("cli/erase.txt");
 
 /// Parses the arguments after the program's name.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Command {
-    try_parse(arguments).unwrap_or_else(|error| Command::Misuse(error.to_string()))
+    let mut parser = Parser::from_args(arguments);
+    match parser.next() {
+        Ok(None) => Command::Serve,
+        Ok(Some(Arg::Value(name))) => subcommand(&name.to_string_lossy(), &mut parser),
+        Ok(Some(argument)) => or_misuse(general(argument, HELP), ""),
+        Err(error) => or_misuse(Err(error), ""),
+    }
 }
 
-fn try_parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, lexopt::Error> {
-    let mut parser = Parser::from_args(arguments);
-    let mut command = None;
-    while let Some(argument) = parser.next()? {
-        command = Some(match argument {
-            Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help(HELP)),
-            Arg::Short('V') | Arg::Long("version") => return Ok(Command::Version),
-            Arg::Value(word) if command.is_none() => match word.to_str() {
-                Some("serve") => Command::Serve,
-                Some("health") => Command::Health,
-                Some("help") => Command::Help(HELP),
-                _ => return Err(format!("there is no command {word:?}").into()),
-            },
-            other => return Err(other.unexpected()),
-        });
+fn subcommand(name: &str, parser: &mut Parser) -> Command {
+    let parsed = match name {
+        "serve" => alone(parser, Command::Serve, SERVE),
+        "health" => alone(parser, Command::Health, HEALTH),
+        "check" => alone(parser, Command::Check, CHECK),
+        "sign" => sign(parser),
+        "send" => send(parser),
+        "verify" => verify(parser),
+        "export" => export(parser),
+        "import" => import(parser),
+        "backup" => backup(parser),
+        "erase" => erase(parser),
+        "help" => alone(parser, Command::Help(HELP), HELP),
+        _ => return or_misuse(Err(format!("there is no command {name:?}").into()), ""),
+    };
+    or_misuse(parsed, name)
+}
+
+fn or_misuse(parsed: Result<Command, Error>, name: &str) -> Command {
+    let space = if name.is_empty() { "" } else { " " };
+    parsed.unwrap_or_else(|error| Command::Misuse(format!("{error}. See: webhook-inbox {name}{space}--help")))
+}
+
+/// What every subcommand takes. Anything else is wrong wherever it comes here.
+fn general(argument: Arg<'_>, help: &'static str) -> Result<Command, Error> {
+    match argument {
+        Arg::Short('h') | Arg::Long("help") => Ok(Command::Help(help)),
+        Arg::Short('V') | Arg::Long("version") => Ok(Command::Version),
+        other => Err(other.unexpected()),
     }
-    Ok(command.unwrap_or(Command::Serve))
+}
+
+/// A subcommand without options.
+fn alone(parser: &mut Parser, command: Command, help: &'static str) -> Result<Command, Error> {
+    parser.next()?.map_or(Ok(command), |argument| general(argument, help))
+}
+
+fn sign(parser: &mut Parser) -> Result<Command, Error> {
+    let mut header = false;
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Long("header") => header = true,
+            other => return general(other, SIGN),
+        }
+    }
+    Ok(Command::Sign { header })
+}
+
+fn send(parser: &mut Parser) -> Result<Command, Error> {
+    let mut draft = Draft::default();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Long("from") => draft.from = text(parser)?,
+            Arg::Long("to") => draft.to = text(parser)?,
+            Arg::Long("text") => draft.text = text(parser)?,
+            Arg::Long("id") => draft.id = Some(text(parser)?),
+            Arg::Long("ts") => draft.ts = Some(text(parser)?),
+            Arg::Long("url") => draft.url = Some(text(parser)?),
+            other => return general(other, SEND),
+        }
+    }
+    Ok(Command::Send(draft))
+}
+
+fn verify(parser: &mut Parser) -> Result<Command, Error> {
+    let (mut signature, mut file) = (None, None);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            // As bytes go: what is no UTF-8 is no signature either, and `verify` says so.
+            Arg::Value(word) if signature.is_none() => signature = Some(word.to_string_lossy().into_owned()),
+            Arg::Value(word) if file.is_none() => file = Some(PathBuf::from(word)),
+            other => return general(other, VERIFY),
+        }
+    }
+    let signature = signature.ok_or("the signature is missing: verify SIGNATURE < BODY")?;
+    Ok(Command::Verify { signature, file })
+}
+
+fn export(parser: &mut Parser) -> Result<Command, Error> {
+    let (mut from, mut since, mut q) = (None, None, None);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Long("from") => from = Some(text(parser)?),
+            Arg::Long("since") => {
+                let given = text(parser)?;
+                let parsed = Timestamp::parse(&given);
+                since = Some(parsed.map_err(|refusal| format!("--since is {given:?}. {}", refusal.msg))?);
+            }
+            Arg::Long("q") => q = Some(text(parser)?),
+            other => return general(other, EXPORT),
+        }
+    }
+    Ok(Command::Export { from, since, q })
+}
+
+fn import(parser: &mut Parser) -> Result<Command, Error> {
+    let mut file = None;
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Value(word) if file.is_none() => file = Some(PathBuf::from(word)),
+            other => return general(other, IMPORT),
+        }
+    }
+    Ok(Command::Import { file })
+}
+
+fn backup(parser: &mut Parser) -> Result<Command, Error> {
+    let (mut file, mut replace) = (None, false);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Long("replace") => replace = true,
+            Arg::Value(word) if file.is_none() => file = Some(PathBuf::from(word)),
+            other => return general(other, BACKUP),
+        }
+    }
+    // `/` and `..` name no file.
+    let file = file.filter(|file| file.file_name().is_some());
+    let file = file.ok_or("the file to write is missing: backup FILE")?;
+    Ok(Command::Backup { file, replace })
+}
+
+fn erase(parser: &mut Parser) -> Result<Command, Error> {
+    let (mut from, mut dry_run) = (None, false);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Long("from") => from = Some(text(parser)?),
+            Arg::Long("dry-run") => dry_run = true,
+            other => return general(other, ERASE),
+        }
+    }
+    let from = from.ok_or("the sender is missing: erase --from +919876543210")?;
+    Ok(Command::Erase { from, dry_run })
+}
+
+/// The value of an option, which has to be text.
+fn text(parser: &mut Parser) -> Result<String, Error> {
+    parser.value()?.into_string().map_err(|value| format!("{value:?} is not UTF-8").into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn parse(line: &str) -> Command {
+        super::parse(line.split_whitespace().map(OsString::from))
+    }
+
     #[test]
     fn the_command_line_is_a_command_or_a_clear_refusal() {
-        let parse = |line: &str| super::parse(line.split_whitespace().map(OsString::from));
         for (line, command) in [
             ("", Command::Serve),
             ("serve", Command::Serve),
             ("health", Command::Health),
+            ("check", Command::Check),
             ("--help", Command::Help(HELP)),
             ("-h", Command::Help(HELP)),
             ("help", Command::Help(HELP)),
-            ("serve --help", Command::Help(HELP)),
+            ("serve --help", Command::Help(SERVE)),
+            ("erase -h", Command::Help(ERASE)),
             ("--version", Command::Version),
             ("-V", Command::Version),
+            ("backup --version", Command::Version),
+            ("sign", Command::Sign { header: false }),
+            ("sign --header", Command::Sign { header: true }),
+            ("verify ab", Command::Verify { signature: "ab".to_owned(), file: None }),
+            ("verify ab c", Command::Verify { signature: "ab".to_owned(), file: Some("c".into()) }),
+            ("export", Command::Export { from: None, since: None, q: None }),
+            (
+                "export --from +1 --since 2025-01-15T10:00:00Z --q=x",
+                Command::Export {
+                    from: Some("+1".to_owned()),
+                    since: Timestamp::parse("2025-01-15T10:00:00Z").ok(),
+                    q: Some("x".to_owned()),
+                },
+            ),
+            ("import", Command::Import { file: None }),
+            ("import x", Command::Import { file: Some("x".into()) }),
+            ("backup x --replace", Command::Backup { file: "x".into(), replace: true }),
+            ("erase --from=+1", Command::Erase { from: "+1".to_owned(), dry_run: false }),
+            ("erase --dry-run --from +1", Command::Erase { from: "+1".to_owned(), dry_run: true }),
         ] {
             assert_eq!(parse(line), command, "{line}");
         }
-        for line in ["dance", "serve serve", "--loud", "serve -x", "health now"] {
+        for line in [
+            "dance",
+            "serve serve",
+            "--loud",
+            "serve -x",
+            "health now",
+            "sign body",
+            "send --from",
+            "send now",
+            "verify",
+            "verify a b c",
+            "export --since yesterday",
+            "export --limit 5",
+            "import a b",
+            "backup",
+            "backup ..",
+            "backup a b",
+            "check database",
+            "erase",
+            "erase --dry-run",
+            "erase +1",
+        ] {
             assert!(matches!(parse(line), Command::Misuse(_)), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_draft_takes_what_is_given_and_fills_in_the_rest() {
+        let Command::Send(draft) = parse("send --text hi --id m1") else { panic!("no message") };
+        assert_eq!(draft, Draft { text: "hi".to_owned(), id: Some("m1".to_owned()), ..Draft::default() });
+    }
+
+    #[test]
+    fn every_help_names_its_command_and_its_exit_statuses_within_120_columns() {
+        for (name, help) in [
+            ("serve", SERVE),
+            ("health", HEALTH),
+            ("sign", SIGN),
+            ("send", SEND),
+            ("verify", VERIFY),
+            ("export", EXPORT),
+            ("import", IMPORT),
+            ("backup", BACKUP),
+            ("check", CHECK),
+            ("erase", ERASE),
+        ] {
+            assert!(help.starts_with(&format!("webhook-inbox {name}: ")), "{help}");
+            assert!(help.contains("\nExit status: 0 "), "{help}");
+            assert!(HELP.contains(&format!("  {name} ")) || name == "serve", "{name}");
+            assert!(help.lines().all(|line| line.chars().count() <= 120), "{help}");
         }
     }
 }

@@ -1,12 +1,28 @@
 //! What the program can do, a file for each subcommand.
 
+mod backup;
+mod check;
+mod client;
+mod erase;
+mod export;
 mod health;
+mod import;
+mod progress;
+mod send;
 mod serve;
+mod sign;
+mod verify;
 
-use std::io::Write;
+pub use send::Draft;
+
+use crate::config::{Config, ConfigError};
+use crate::store::{Maintenance, OpenError};
+use crate::timestamp::Timestamp;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Exit status for a fault of the service itself while it ran.
+/// Exit status for a fault of the service itself while it ran, and for a command that has not done what it should.
 const FAILED: u8 = 1;
 /// Exit status for wrong usage.
 const USAGE: u8 = 2;
@@ -28,6 +44,50 @@ pub enum Command {
     Serve,
     /// Ask a running service whether it is ready.
     Health,
+    /// Print the signature of a body from stdin.
+    Sign {
+        /// As a header line.
+        header: bool,
+    },
+    /// Make, sign and post one message.
+    Send(Draft),
+    /// Say whether a signature matches a body, and why not.
+    Verify {
+        /// As it was received.
+        signature: String,
+        /// The body; without one, stdin.
+        file: Option<PathBuf>,
+    },
+    /// Print the messages as JSON, one a line.
+    Export {
+        /// Those of this sender.
+        from: Option<String>,
+        /// Those at this instant or later.
+        since: Option<Timestamp>,
+        /// Those with this in their text.
+        q: Option<String>,
+    },
+    /// Store the messages that were exported.
+    Import {
+        /// The lines; without one, stdin.
+        file: Option<PathBuf>,
+    },
+    /// Copy the database.
+    Backup {
+        /// Where to.
+        file: PathBuf,
+        /// Whether a file that is there is replaced.
+        replace: bool,
+    },
+    /// Check settings and database.
+    Check,
+    /// Remove the messages of one sender.
+    Erase {
+        /// Whose.
+        from: String,
+        /// Only say how many there are.
+        dry_run: bool,
+    },
     /// Print this help.
     Help(&'static str),
     /// Print the version.
@@ -41,11 +101,19 @@ pub fn run(command: Command) -> ExitCode {
     let done = match command {
         Command::Serve => serve::serve(),
         Command::Health => health::health(),
+        Command::Sign { header } => sign::sign(header),
+        Command::Send(draft) => send::send(draft),
+        Command::Verify { signature, file } => verify::verify(&signature, file.as_deref()),
+        Command::Export { from, since, q } => export::export(from, since, q.as_deref()),
+        Command::Import { file } => import::import(file.as_deref()),
+        Command::Backup { file, replace } => backup::backup(&file, replace),
+        Command::Check => check::check(),
+        Command::Erase { from, dry_run } => erase::erase(&from, dry_run),
         Command::Help(help) => print(help),
         Command::Version => {
             print(&format!("webhook-inbox {} (SQLite {})\n", env!("CARGO_PKG_VERSION"), crate::store::sqlite_version()))
         }
-        Command::Misuse(text) => Err(Failure { status: USAGE, text: format!("{text}. See: webhook-inbox --help") }),
+        Command::Misuse(text) => Err(Failure { status: USAGE, text }),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -58,9 +126,48 @@ pub fn run(command: Command) -> ExitCode {
     }
 }
 
+impl Failure {
+    fn failed(text: impl Into<String>) -> Failure {
+        Failure { status: FAILED, text: text.into() }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Failure {
+        Failure { status: CONFIG, text: error.to_string() }
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Failure {
+        Failure { status: IO_ERROR, text: error.to_string() }
+    }
+}
+
 /// Unlike `print!`, this does not panic when stdout is closed.
 fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = std::io::stdout();
     let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
-    written.map_err(|error| Failure { status: FAILED, text: format!("cannot write to stdout: {error}") })
+    written.map_err(|error| Failure::failed(format!("cannot write to stdout: {error}")))
+}
+
+/// A file, or stdin where none is given, whole.
+fn read_all(file: Option<&Path>) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    match file {
+        Some(file) => {
+            bytes = std::fs::read(file)
+                .map_err(|error| Failure::failed(format!("cannot read {}: {error}", file.display())))?;
+        }
+        None => {
+            let read = std::io::stdin().read_to_end(&mut bytes);
+            read.map_err(|error| Failure::failed(format!("cannot read stdin: {error}")))?;
+        }
+    }
+    Ok(bytes)
+}
+
+/// The database that the environment names, which has to be there and to have this version's schema.
+fn open_database() -> Result<Maintenance, Failure> {
+    Ok(Maintenance::open(&Config::database_path()?)?.with_current_schema()?)
 }

@@ -60,6 +60,24 @@ impl Config {
         Config::read(&process_environment)
     }
 
+    /// `WEBHOOK_SECRET` alone, for a command that signs; as bytes, because `verify` also tries what is like it.
+    pub fn secret_bytes() -> Result<Vec<u8>, ConfigError> {
+        let mut environment = Environment { variable: &process_environment, faults: Vec::new() };
+        environment.secret_bytes().ok_or(ConfigError(environment.faults))
+    }
+
+    /// `WEBHOOK_SECRET_PREVIOUS` alone, if there is one.
+    pub fn previous_secret_bytes() -> Result<Option<Vec<u8>>, ConfigError> {
+        let mut environment = Environment { variable: &process_environment, faults: Vec::new() };
+        environment.confidential("WEBHOOK_SECRET_PREVIOUS").ok_or(ConfigError(environment.faults))
+    }
+
+    /// `DATABASE_URL` alone, for a command that works on the file.
+    pub fn database_path() -> Result<PathBuf, ConfigError> {
+        let mut environment = Environment { variable: &process_environment, faults: Vec::new() };
+        environment.database_path().ok_or(ConfigError(environment.faults))
+    }
+
     /// `LISTEN_ADDR` alone, for a command that asks a running service.
     pub fn listen_address() -> Result<SocketAddr, ConfigError> {
         let mut environment = Environment { variable: &process_environment, faults: Vec::new() };
@@ -70,9 +88,7 @@ impl Config {
         let mut environment = Environment { variable, faults: Vec::new() };
         let secrets = environment.secrets();
         let read_token = environment.read_token();
-        let path = environment.value("DATABASE_URL", "sqlite:////data/app.db", database_path, || {
-            "sqlite:////absolute/path.db or sqlite:///./relative/path.db".to_owned()
-        });
+        let path = environment.database_path();
         let level = || "DEBUG, INFO, WARNING or ERROR".to_owned();
         let log_level = environment.value("LOG_LEVEL", "INFO", Level::named, level);
         let listen = environment.listen_address();
@@ -110,10 +126,14 @@ struct Environment<'a> {
 
 impl Environment<'_> {
     fn secrets(&mut self) -> Option<Secrets> {
-        let current = self.confidential("WEBHOOK_SECRET");
+        let current = self.secret_bytes();
         let previous = self.confidential("WEBHOOK_SECRET_PREVIOUS");
-        let current = current?.and_then(|secret| Secret::new(&secret));
-        if current.is_none() {
+        Some(Secrets { current: Secret::new(&current?)?, previous: previous?.and_then(|secret| Secret::new(&secret)) })
+    }
+
+    fn secret_bytes(&mut self) -> Option<Vec<u8>> {
+        let secret = self.confidential("WEBHOOK_SECRET")?.filter(|secret| !secret.is_empty());
+        if secret.is_none() {
             self.faults.push(
                 "WEBHOOK_SECRET is not set, so no signature could be checked. Set it to the secret that the sender \
                  signs with, for example to the output of: openssl rand -hex 32; or WEBHOOK_SECRET_FILE to a file with \
@@ -121,7 +141,7 @@ impl Environment<'_> {
                 .to_owned(),
             );
         }
-        Some(Secrets { current: current?, previous: previous?.and_then(|secret| Secret::new(&secret)) })
+        secret
     }
 
     fn read_token(&mut self) -> Option<Option<ReadToken>> {
@@ -159,6 +179,11 @@ impl Environment<'_> {
             },
         };
         found.map_err(|fault| self.faults.push(fault)).ok()
+    }
+
+    fn database_path(&mut self) -> Option<PathBuf> {
+        let right = || "sqlite:////absolute/path.db or sqlite:///./relative/path.db".to_owned();
+        self.value("DATABASE_URL", "sqlite:////data/app.db", database_path, right)
     }
 
     fn listen_address(&mut self) -> Option<SocketAddr> {

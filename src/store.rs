@@ -6,6 +6,7 @@
 //! is and how an answer looks.
 
 mod commit;
+mod maintenance;
 mod needle;
 mod page;
 mod row;
@@ -16,9 +17,10 @@ mod turn;
 mod walk;
 
 pub use commit::{Outcome, Stored};
+pub use maintenance::{Export, Filter, Maintenance};
 pub use needle::Needle;
 pub use page::{Cursor, Page, Selection, Start};
-pub use row::Item;
+pub use row::{Item, Record};
 pub use schema::OpenError;
 
 use crate::message::Message;

@@ -3,7 +3,7 @@
 use crate::timestamp::Moment;
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
 /// A message as /messages lists it. A column that a taken-over row has as NULL is `null`.
@@ -19,6 +19,38 @@ pub struct Item {
     pub ts: Option<String>,
     /// What, if it has text.
     pub text: Option<String>,
+}
+
+/// A message with all its columns, as it is exported and imported. The instant of `ts` is not among them: it follows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The sender's identifier of the message.
+    pub message_id: Option<String>,
+    /// Who wrote it.
+    pub from: Option<String>,
+    /// To whom.
+    pub to: Option<String>,
+    /// When, exactly as it was sent.
+    pub ts: Option<String>,
+    /// What, if it has text.
+    pub text: Option<String>,
+    /// When it was stored.
+    pub created_at: Option<String>,
+}
+
+impl Record {
+    /// Reads a row of sql/export.sql.
+    pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Record> {
+        let text = |column| row.get_ref(column).map(|value| text(value).map(Cow::into_owned));
+        Ok(Record {
+            message_id: text(1)?,
+            from: text(2)?,
+            to: text(3)?,
+            ts: text(4)?,
+            text: text(5)?,
+            created_at: text(6)?,
+        })
+    }
 }
 
 /// An [`Item`] and its place in the order.

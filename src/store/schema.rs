@@ -20,6 +20,9 @@ const ORIGINAL_COLUMNS: [&str; 6] = ["message_id", "from_msisdn", "to_msisdn", "
 /// For another process to finish what it does to the file, while this one starts.
 const START_PATIENCE: Duration = Duration::from_secs(5);
 
+/// For a command to get the lock. The service holds it for some milliseconds; another program may take its time.
+const LOCK_PATIENCE: Duration = Duration::from_secs(60);
+
 /// SQLite's page cache, KiB. The hot pages of the indexes at some millions of messages; it bounds the resident size.
 const CACHE_KIB: i64 = 16 << 10;
 
@@ -68,6 +71,81 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     })?;
     prepare(&mut connection).map_err(fail)?;
     Ok(connection)
+}
+
+/// Opens a file that is there, for a command beside a service that may be running. Creates nothing, migrates nothing.
+pub(super) fn open_existing(path: &Path) -> Result<Connection, OpenError> {
+    let fail = |what: String| OpenError::new(path, what);
+    if !path.is_file() {
+        return Err(fail(
+            "there is no such file. Check DATABASE_URL; the service creates it at its first start.".into(),
+        ));
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let opened = Connection::open_with_flags(path, flags).and_then(|mut connection| {
+        connection.busy_handler(Some(wait_for_lock))?;
+        connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+        add_moment_functions(&connection)?;
+        connection.pragma_query_value(None, "schema_version", |_| Ok(()))?; // the first look at the file
+        Ok(connection)
+    });
+    opened.map_err(|error| {
+        fail(format!("{error}. Check that it is an SQLite database that this user may read and write."))
+    })
+}
+
+/// A busy handler for who has time: [`LOCK_PATIENCE`] in all.
+fn wait_for_lock(tries: i32) -> bool {
+    // Short pauses, since a service under load leaves the lock free for less than a millisecond at a time.
+    const PAUSE: Duration = Duration::from_millis(1);
+    std::thread::sleep(PAUSE);
+    PAUSE * tries.unsigned_abs() < LOCK_PATIENCE
+}
+
+/// Refuses any version of the schema but this program's.
+pub(super) fn check_current(connection: &Connection) -> Result<(), String> {
+    let (version, known) = (version(connection)?, MIGRATIONS.len());
+    if version == known {
+        return Ok(());
+    }
+    Err(format!(
+        "its schema has version {version}, this program's has {known}. Start the service once, which brings it up to \
+         date; back it up first, since there is no way back."
+    ))
+}
+
+/// How the schema differs from what the migrations make of an empty file, a line for each difference.
+pub(super) fn differences(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let pattern = Connection::open_in_memory()?;
+    add_moment_functions(&pattern)?;
+    for migration in MIGRATIONS {
+        pattern.execute_batch(migration)?;
+    }
+    let mut differences = Vec::new();
+    let columns_here = columns(connection)?;
+    for column in columns(&pattern)?.into_iter().filter(|column| !columns_here.contains(column)) {
+        differences.push(format!("the table messages has no column {column}"));
+    }
+    let objects_here = objects(connection)?;
+    for (name, sql) in objects(&pattern)? {
+        match objects_here.iter().find(|(here, _)| *here == name) {
+            None => differences.push(format!("{name} is missing")),
+            Some((_, here)) if *here != sql => differences.push(format!("{name} is another: {here}")),
+            Some(_) => {}
+        }
+    }
+    Ok(differences)
+}
+
+/// Indexes and triggers: name and text.
+fn objects(connection: &Connection) -> rusqlite::Result<Vec<(String, String)>> {
+    let mut statement = connection.prepare(include_str!("../../sql/schema_objects.sql"))?;
+    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+}
+
+fn columns(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare("SELECT name FROM pragma_table_info('messages')")?;
+    statement.query_map([], |row| row.get(0))?.collect()
 }
 
 fn prepare(connection: &mut Connection) -> Result<(), String> {
@@ -142,11 +220,7 @@ fn migrate_one(connection: &mut Connection) -> Result<bool, String> {
 
 /// Whether the original service has been here. It kept no version, so its table stands for the first migration.
 fn has_original_table(connection: &Connection) -> Result<bool, String> {
-    let columns = || -> rusqlite::Result<Vec<String>> {
-        let mut statement = connection.prepare("SELECT name FROM pragma_table_info('messages')")?;
-        statement.query_map([], |row| row.get(0))?.collect()
-    };
-    let columns = columns().map_err(|error| format!("its schema could not be read: {error}."))?;
+    let columns = columns(connection).map_err(|error| format!("its schema could not be read: {error}."))?;
     let missing: Vec<&str> = ORIGINAL_COLUMNS.into_iter().filter(|name| !columns.iter().any(|c| c == name)).collect();
     match (columns.is_empty(), missing.is_empty()) {
         (true, _) => Ok(false),

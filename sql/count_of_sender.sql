@@ -1,0 +1,1 @@
+SELECT COUNT(*) FROM messages INDEXED BY messages_by_sender WHERE from_msisdn = ?1

@@ -1,0 +1,182 @@
+//! `import`: stores what `export` has printed.
+
+use crate::command::Failure;
+use crate::command::progress::Progress;
+use crate::config::Config;
+use crate::message::{MessageId, Msisdn, Text};
+use crate::store::{Maintenance, Record, Stored};
+use crate::timestamp::Timestamp;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Stdin};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+/// Lines that are read before they are written: reading may wait for whoever writes the lines, and then it must not be
+/// in a transaction.
+const BATCH_LINES: usize = 1000;
+/// Bytes of lines after which a batch ends.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// The longest line that is read. A body has at most 1 GiB by configuration and 4 MiB by default; escaped, six times.
+const LINE_BYTES_MAX: usize = 64 << 20;
+
+pub(super) fn import(file: Option<&Path>) -> Result<(), Failure> {
+    let mut database = Maintenance::open_or_create(&Config::database_path()?)?.with_current_schema()?;
+    let mut lines = Lines::open(file)?;
+    let mut progress = Progress::new("lines");
+    let (mut created, mut duplicates, mut bad) = (0_u64, 0_u64, 0_u64);
+    loop {
+        let batch = lines.batch()?;
+        let mut records = Vec::with_capacity(batch.len());
+        let mut numbers = Vec::with_capacity(batch.len());
+        for (number, line) in batch {
+            match line.and_then(|line| read(&line)) {
+                Ok(record) => {
+                    records.push(record);
+                    numbers.push(number);
+                }
+                Err(what) => {
+                    bad += 1;
+                    progress.say(format_args!("line {number}: {what}"));
+                }
+            }
+        }
+        let outcomes = database.import(&records).map_err(|error| {
+            let first = numbers.first().copied().unwrap_or(1);
+            Failure::failed(format!(
+                "the database cannot be written: {error}. All lines before line {first} have been dealt with. Run it \
+                 again when the cause is gone: what is stored already is passed over."
+            ))
+        })?;
+        for (number, outcome) in numbers.iter().zip(outcomes) {
+            match outcome {
+                Ok(Stored::Created) => created += 1,
+                Ok(Stored::Duplicate) => duplicates += 1,
+                Err(what) => {
+                    bad += 1;
+                    progress.say(format_args!("line {number}: {what}"));
+                }
+            }
+        }
+        if lines.at_end {
+            break;
+        }
+        progress.show(lines.number, lines.part());
+    }
+    progress.say(format_args!("{created} imported, {duplicates} already there, {bad} bad lines"));
+    if bad > 0 {
+        return Err(Failure::failed(format!("{bad} of {} lines could not be imported", lines.number)));
+    }
+    Ok(())
+}
+
+/// A line as a record that can be stored.
+///
+/// With `created_at` it has been in an inbox before, and comes back as it was, whatever is in it. Without, it is from
+/// elsewhere, and held to what a delivery is held to.
+fn read(line: &[u8]) -> Result<Record, String> {
+    let mut record: Record = serde_json::from_slice(line).map_err(|error| format!("not a message: {error}"))?;
+    let required = [("message_id", &record.message_id), ("from", &record.from), ("to", &record.to), ("ts", &record.ts)];
+    if let Some((name, _)) = required.into_iter().find(|(_, value)| value.is_none()) {
+        return Err(format!("not a message: {name} is missing or null"));
+    }
+    if record.created_at.is_none() {
+        let of = |value: &Option<String>| value.clone().unwrap_or_default();
+        let checks = [
+            ("message_id", MessageId::parse(of(&record.message_id)).err()),
+            ("from", Msisdn::parse(of(&record.from)).err()),
+            ("to", Msisdn::parse(of(&record.to)).err()),
+            ("ts", Timestamp::parse(&of(&record.ts)).err()),
+            ("text", Text::parse(of(&record.text)).err()),
+        ];
+        if let Some((name, refusal)) = checks.into_iter().find_map(|(name, refusal)| Some((name, refusal?))) {
+            return Err(format!("{name}: {}", refusal.msg));
+        }
+        record.created_at = Some(format!("{:.3}", jiff::Timestamp::now()));
+    }
+    Ok(record)
+}
+
+/// The lines of a file, with their numbers from 1 on.
+struct Lines {
+    source: BufReader<Box<dyn Read>>,
+    name: String,
+    number: u64,
+    bytes: u64,
+    /// Of the file; None when it has no size, as a pipe.
+    bytes_all: Option<u64>,
+    at_end: bool,
+}
+
+/// A line and its number, or what is wrong with it as a whole.
+type Line = (u64, Result<Vec<u8>, String>);
+
+impl Lines {
+    fn open(file: Option<&Path>) -> Result<Lines, Failure> {
+        let (source, name, bytes_all): (Box<dyn Read>, _, _) = match file {
+            Some(path) => {
+                let file = File::open(path)
+                    .map_err(|error| Failure::failed(format!("cannot read {}: {error}", path.display())))?;
+                let bytes_all = size(&file);
+                (Box::new(file), path.display().to_string(), bytes_all)
+            }
+            None => {
+                let stdin = std::io::stdin();
+                let bytes_all = stdin_size(&stdin);
+                (Box::new(stdin), "stdin".to_owned(), bytes_all)
+            }
+        };
+        let source = BufReader::with_capacity(64 << 10, source);
+        Ok(Lines { source, name, number: 0, bytes: 0, bytes_all, at_end: false })
+    }
+
+    /// The next lines that are not blank; fewer than others at the end.
+    fn batch(&mut self) -> Result<Vec<Line>, Failure> {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while batch.len() < BATCH_LINES && bytes < BATCH_BYTES && !self.at_end {
+            let read = self.line().map_err(|error| {
+                Failure::failed(format!("cannot read {} after line {}: {error}", self.name, self.number))
+            })?;
+            let Some(line) = read else { continue };
+            bytes += line.as_ref().map_or(0, Vec::len);
+            batch.push((self.number, line));
+        }
+        Ok(batch)
+    }
+
+    /// The next line; None at the end, and for a blank one.
+    fn line(&mut self) -> std::io::Result<Option<Result<Vec<u8>, String>>> {
+        let mut line = Vec::new();
+        let limit = LINE_BYTES_MAX as u64 + 1;
+        let mut read = (&mut self.source).take(limit).read_until(b'\n', &mut line)? as u64;
+        if read == 0 {
+            self.at_end = true;
+            return Ok(None);
+        }
+        self.number += 1;
+        let too_long = read == limit && line.last() != Some(&b'\n');
+        if too_long {
+            line = Vec::new();
+            read += self.source.skip_until(b'\n')? as u64;
+        }
+        self.bytes += read;
+        if too_long {
+            return Ok(Some(Err(format!("longer than {LINE_BYTES_MAX} bytes"))));
+        }
+        Ok(if line.trim_ascii().is_empty() { None } else { Some(Ok(line)) })
+    }
+
+    /// How much of the file has been read.
+    fn part(&self) -> Option<f64> {
+        self.bytes_all.map(|all| self.bytes as f64 / all.max(1) as f64)
+    }
+}
+
+fn size(file: &File) -> Option<u64> {
+    file.metadata().ok().filter(|metadata| metadata.is_file()).map(|metadata| metadata.len())
+}
+
+/// A shell's `<` gives a file too.
+fn stdin_size(stdin: &Stdin) -> Option<u64> {
+    stdin.as_fd().try_clone_to_owned().ok().and_then(|stdin| size(&File::from(stdin)))
+}

@@ -1,0 +1,16 @@
+//! `sign`: the signature of a body, for curl.
+
+use crate::command::{Failure, print, read_all};
+use crate::config::Config;
+use crate::webhook::Secret;
+
+pub(super) fn sign(header: bool) -> Result<(), Failure> {
+    let signature = secret()?.sign(&read_all(None)?);
+    let name = if header { "X-Signature: " } else { "" };
+    print(&format!("{name}{signature}\n"))
+}
+
+/// The secret of the environment.
+pub(super) fn secret() -> Result<Secret, Failure> {
+    Ok(Secret::new(&Config::secret_bytes()?).expect("the configuration refuses an empty secret"))
+}

@@ -1,0 +1,81 @@
+//! What the commands do with the database, each in a process of its own beside a service that may be running.
+//!
+//! Nothing here waits for the service to stop, and nothing holds it up for long: reads block nobody in WAL mode, and
+//! writes go in transactions of about [`TRANSACTION_TIME`] with a pause after each. The running service notices by
+//! `PRAGMA data_version` that its counts are to be built anew.
+
+mod backup;
+mod check;
+mod erase;
+mod export;
+mod import;
+
+pub use export::{Export, Filter};
+
+use crate::store::schema::{self, OpenError};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a transaction may hold the lock that the service's commits wait for.
+const TRANSACTION_TIME: Duration = Duration::from_millis(40);
+
+/// After each transaction. The service tries every 10 ms to get the lock (commit.rs), so it gets it in between.
+const PAUSE: Duration = Duration::from_millis(15);
+
+/// Rows between two looks at the clock.
+const CLOCK_ROWS: usize = 32;
+
+/// The database, as a command has it.
+pub struct Maintenance {
+    connection: Connection,
+    path: PathBuf,
+}
+
+impl Maintenance {
+    /// Opens a database that is there, whatever the version of its schema.
+    pub fn open(path: &Path) -> Result<Maintenance, OpenError> {
+        let connection = schema::open_existing(path)?;
+        Ok(Maintenance { connection, path: path.to_owned() })
+    }
+
+    /// Opens a database, and makes a new one where there is none.
+    pub fn open_or_create(path: &Path) -> Result<Maintenance, OpenError> {
+        if !path.exists() {
+            schema::open(path)?;
+        }
+        Maintenance::open(path)
+    }
+
+    /// Refuses any schema but this version's.
+    pub fn with_current_schema(self) -> Result<Maintenance, OpenError> {
+        match schema::check_current(&self.connection) {
+            Ok(()) => Ok(self),
+            Err(fault) => Err(OpenError::new(&self.path, fault)),
+        }
+    }
+
+    /// A transaction that writes, for about [`TRANSACTION_TIME`]: `write` is called until that has passed, or until it
+    /// says that there is no more to do.
+    fn write_for_a_while(
+        &mut self,
+        mut write: impl FnMut(&Transaction<'_>) -> rusqlite::Result<Progress>,
+    ) -> rusqlite::Result<Progress> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let begun = Instant::now();
+        let mut progress = Progress::More;
+        while progress == Progress::More && begun.elapsed() < TRANSACTION_TIME {
+            progress = write(&transaction)?;
+        }
+        transaction.commit()?;
+        std::thread::sleep(PAUSE);
+        Ok(progress)
+    }
+}
+
+/// Whether a piece of work was the last.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    More,
+    Done,
+}

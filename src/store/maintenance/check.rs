@@ -1,0 +1,56 @@
+//! Whether the database is whole: its pages, its schema, and what the service takes for granted.
+
+use crate::store::maintenance::Maintenance;
+use crate::store::maintenance::export::moment_of;
+use crate::store::row::{Record, moment};
+use crate::store::schema;
+use crate::store::tally::Tally;
+use rusqlite::Connection;
+
+/// Most faults that are listed of one kind; SQLite's own default for integrity_check.
+const FAULTS_MAX: usize = 100;
+
+impl Maintenance {
+    /// What `PRAGMA integrity_check` finds: damaged pages, rows that an index does not have, values that break a
+    /// constraint. Nothing, when all is well.
+    pub fn integrity_faults(&self) -> rusqlite::Result<Vec<String>> {
+        integrity_faults(&self.connection)
+    }
+
+    /// How the schema differs from this version's.
+    pub fn schema_faults(&self) -> rusqlite::Result<Vec<String>> {
+        schema::differences(&self.connection)
+    }
+
+    /// Goes through all rows and compares: each one's moment with its ts, and their number with that which the service
+    /// counts along an index at its start. Returns the number and the faults.
+    pub fn tally_faults(&mut self) -> rusqlite::Result<(u64, Vec<String>)> {
+        let transaction = self.connection.transaction()?; // one view, so that the numbers can be compared
+        let mut faults = Vec::new();
+        let mut count = 0;
+        {
+            let mut statement = transaction.prepare(include_str!("../../../sql/export.sql"))?;
+            let mut rows = statement.query([i64::MIN, i64::MAX])?;
+            while let Some(row) = rows.next()? {
+                count += 1;
+                let record = Record::read(row)?;
+                let filled = row.get::<_, Option<i64>>(7)?.is_some(); // if not, the service does so at its next read
+                if filled && moment(row, 7)? != moment_of(record.ts.as_deref()) && faults.len() < FAULTS_MAX {
+                    let (id, ts) = (record.message_id.unwrap_or_default(), record.ts.unwrap_or_default());
+                    faults.push(format!("the message {id:?} has not the instant of its ts {ts:?}"));
+                }
+            }
+        }
+        let tallied = Tally::build(&transaction)?.total();
+        if tallied != count {
+            faults.push(format!("there are {count} messages, but {tallied} in the index messages_by_sender"));
+        }
+        Ok((count, faults))
+    }
+}
+
+pub(super) fn integrity_faults(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare("PRAGMA integrity_check")?;
+    let lines = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    Ok(lines.into_iter().filter(|line| line != "ok").collect())
+}

@@ -1,0 +1,92 @@
+//! Reading all messages, slice by slice.
+//!
+//! A slice is one read transaction and so much memory. What is done with it happens after the transaction has ended:
+//! a reader that takes its time would keep the service's write-ahead log from being copied into the database.
+
+use crate::store::maintenance::Maintenance;
+use crate::store::needle::Needle;
+use crate::store::row::{Record, moment};
+use crate::timestamp::{Moment, Timestamp};
+
+/// Rows that are looked at in one slice.
+const SLICE_ROWS: usize = 1000;
+
+/// Text after which a slice ends: a message_id may be as long as a body.
+const SLICE_BYTES: usize = 1 << 20;
+
+/// Which messages; those of /messages.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Those of this sender.
+    pub from: Option<String>,
+    /// Those at this moment or later.
+    pub since: Option<Moment>,
+    /// Those with this in their text.
+    pub needle: Option<Needle>,
+}
+
+/// An export under way.
+pub struct Export<'a> {
+    maintenance: &'a Maintenance,
+    filter: Filter,
+    /// The last row that was looked at.
+    row: i64,
+    /// The highest row when the export began: those that are stored later are left out.
+    row_max: i64,
+    scratch: String,
+}
+
+impl Maintenance {
+    /// The messages that match, in the order in which they were stored.
+    pub fn export(&self, filter: Filter) -> rusqlite::Result<Export<'_>> {
+        let row_max = self.connection.query_row(include_str!("../../../sql/rowid_max.sql"), [], |row| row.get(0))?;
+        Ok(Export { maintenance: self, filter, row: i64::MIN, row_max, scratch: String::new() })
+    }
+}
+
+impl Export<'_> {
+    /// The next messages, which may be none of those that were looked at; None at the end.
+    pub fn slice(&mut self) -> rusqlite::Result<Option<Vec<Record>>> {
+        if self.row == self.row_max {
+            return Ok(None);
+        }
+        let mut statement = self.maintenance.connection.prepare_cached(include_str!("../../../sql/export.sql"))?;
+        let mut rows = statement.query([self.row, self.row_max])?;
+        let (mut slice, mut bytes, mut read) = (Vec::new(), 0, 0);
+        while read < SLICE_ROWS && bytes < SLICE_BYTES {
+            let Some(row) = rows.next()? else {
+                self.row = self.row_max;
+                break;
+            };
+            read += 1;
+            self.row = row.get(0)?;
+            let record = Record::read(row)?;
+            let stored = row.get::<_, Option<i64>>(7)?.map(|_| moment(row, 7)).transpose()?;
+            if self.filter.takes(&record, stored, &mut self.scratch) {
+                let texts = [&record.message_id, &record.from, &record.to, &record.ts, &record.text];
+                bytes += texts.into_iter().flatten().map(String::len).sum::<usize>();
+                slice.push(record);
+            }
+        }
+        Ok(Some(slice))
+    }
+}
+
+impl Filter {
+    /// `stored` is the moment that the row has; None when another program has written it and it has none yet.
+    fn takes(&self, record: &Record, stored: Option<Moment>, scratch: &mut String) -> bool {
+        let moment = || stored.unwrap_or_else(|| moment_of(record.ts.as_deref()));
+        self.from.as_ref().is_none_or(|from| record.from.as_ref() == Some(from))
+            && self.since.is_none_or(|since| moment() >= since)
+            && self.needle.as_ref().is_none_or(|needle| {
+                let text = record.text.as_deref();
+                text.is_some_and(|text| needle.is_in(text, scratch))
+            })
+    }
+}
+
+/// The moment of a ts, whatever stands there.
+pub(super) fn moment_of(ts: Option<&str>) -> Moment {
+    let timestamp = ts.and_then(|ts| Timestamp::parse(ts).ok());
+    timestamp.map_or(Moment::UNKNOWN, |timestamp| timestamp.moment())
+}
