@@ -75,7 +75,14 @@ pub(super) fn import(file: Option<&Path>) -> Result<(), Failure> {
 /// With `created_at` it has been in an inbox before, and comes back as it was, whatever is in it. Without, it is from
 /// elsewhere, and held to what a delivery is held to.
 fn read(line: &[u8]) -> Result<Record, String> {
-    let mut record: Record = serde_json::from_slice(line).map_err(|error| format!("not a message: {error}"))?;
+    let line = line.trim_ascii();
+    if !line.starts_with(b"{") {
+        return Err("not a message: it is no JSON object".to_owned()); // serde would take an array of the values too
+    }
+    let mut record: Record = serde_json::from_slice(line).map_err(|error| {
+        let what = error.to_string().replace(" at line 1 column ", " at column "); // it knows only this line
+        format!("not a message: {what}")
+    })?;
     let required = [("message_id", &record.message_id), ("from", &record.from), ("to", &record.to), ("ts", &record.ts)];
     if let Some((name, _)) = required.into_iter().find(|(_, value)| value.is_none()) {
         return Err(format!("not a message: {name} is missing or null"));

@@ -5,7 +5,7 @@ use crate::command::sign::secret;
 use crate::command::{Failure, print};
 use crate::config::Config;
 use crate::reply::request_id;
-use serde_json::json;
+use serde::Serialize;
 
 /// A message to send, as it was put on the command line. Nothing of it is checked: the service says what is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,16 @@ impl Default for Draft {
     }
 }
 
+/// The native format (src/webhook/native.rs), with whatever was given.
+#[derive(Serialize)]
+struct Body {
+    message_id: String,
+    from: String,
+    to: String,
+    ts: String,
+    text: String,
+}
+
 pub(super) fn send(draft: Draft) -> Result<(), Failure> {
     let secret = secret()?;
     let url = match draft.url {
@@ -47,15 +57,15 @@ pub(super) fn send(draft: Draft) -> Result<(), Failure> {
     let Target { host, port, authority, path } = Target::parse(&url).map_err(|what| {
         Failure::failed(format!("--url is {url:?}: {what}. Give one like http://127.0.0.1:8000/webhook."))
     })?;
-    let body = json!({
-        "message_id": draft.id.unwrap_or_else(|| format!("send-{}", request_id())),
-        "from": draft.from,
-        "to": draft.to,
-        "ts": draft.ts.unwrap_or_else(|| format!("{:.3}", jiff::Timestamp::now())),
-        "text": draft.text,
-    })
-    .to_string();
-    eprintln!("POST {url} {body}");
+    let body = Body {
+        message_id: draft.id.unwrap_or_else(|| format!("send-{}", request_id())),
+        from: draft.from,
+        to: draft.to,
+        ts: draft.ts.unwrap_or_else(|| format!("{:.3}", jiff::Timestamp::now())),
+        text: draft.text,
+    };
+    let body = serde_json::to_string(&body).expect("text is written to memory");
+    eprintln!("POST http://{authority}{path} {body}");
     let signature = secret.sign(body.as_bytes());
     let length = body.len();
     // HTTP/1.0: whatever answers will not use the chunked coding (RFC 9112, section 7.1.2).
