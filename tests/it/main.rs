@@ -8,6 +8,8 @@
 mod harness; // the binary in a fresh directory, and an HTTP client
 
 mod access; // who may read, and with which secrets one may write
+mod commands; // sign, send and verify; the usage and help of all subcommands
+mod commands_data; // export, import, backup, check, erase, also beside a running service
 mod config; // the settings, the command line, the exit statuses
 mod durability; // kill -9, full disk, locked database, a log that nobody reads
 mod gate; // bounds, malformed requests, good clients, attacks, drain
