@@ -21,7 +21,7 @@ const ORIGINAL_COLUMNS: [&str; 6] = ["message_id", "from_msisdn", "to_msisdn", "
 const START_PATIENCE: Duration = Duration::from_secs(5);
 
 /// For a command to get the lock. The service holds it for some milliseconds; another program may take its time.
-const LOCK_PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(60);
 
 /// SQLite's page cache, KiB. The hot pages of the indexes at some millions of messages; it bounds the resident size.
 const CACHE_KIB: i64 = 16 << 10;

@@ -552,8 +552,22 @@ fn erase_beside_a_loaded_service_refuses_nobody() {
     let server = Server::start();
     assert_eq!(import(&server.database(), lines(14_000)).status.code(), Some(0));
     let acknowledged = Mutex::default();
+    let over = AtomicBool::new(false);
     under_load(&server, &acknowledged, || {
-        let ended = run(&mut on(&server.database(), &["erase", "--from", "+919876500003"]));
+        // Another connection that copies the write-ahead log over and over, as the service does now and then: SQLite
+        // lets only one do so, and does not wait.
+        let ended = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let other = rusqlite::Connection::open(server.database()).unwrap();
+                while !over.load(Ordering::Relaxed) {
+                    let copied: rusqlite::Result<i64> = other.query_row("PRAGMA wal_checkpoint", [], |row| row.get(0));
+                    assert!(copied.is_ok(), "{copied:?}");
+                }
+            });
+            let ended = run(&mut on(&server.database(), &["erase", "--from", "+919876500003"]));
+            over.store(true, Ordering::Relaxed);
+            ended
+        });
         assert_eq!(ended.status.code(), Some(0), "{ended:?}");
         assert_eq!(ended.stdout, "2000 messages of +919876500003 erased\n");
         assert_eq!(server.get("/messages?from=%2B919876500003").json()["total"], 0);

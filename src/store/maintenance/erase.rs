@@ -1,7 +1,9 @@
 //! Removing the messages of one sender, so that they are gone from the files too.
 
-use crate::store::maintenance::{CLOCK_ROWS, Maintenance, Progress};
+use crate::store::maintenance::{CLOCK_ROWS, Maintenance, PAUSE, Progress};
+use crate::store::schema::LOCK_PATIENCE;
 use rusqlite::named_params;
+use std::time::Instant;
 
 impl Maintenance {
     /// How many messages a sender has.
@@ -34,6 +36,16 @@ impl Maintenance {
     /// Copies the write-ahead log, in which removed messages may still stand, into the database and empties it. False
     /// when somebody has been reading the old state for all of the time that a command waits.
     pub fn empty_wal(&self) -> rusqlite::Result<bool> {
-        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok(row.get::<_, i64>(0)? == 0))
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        loop {
+            let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+            let busy: bool = self.connection.query_row(checkpoint, [], |row| row.get(0))?;
+            if !busy || Instant::now() >= deadline {
+                return Ok(!busy);
+            }
+            // While another connection copies the log, SQLite gives up without asking the busy handler
+            // (<https://www.sqlite.org/c3ref/wal_checkpoint_v2.html>).
+            std::thread::sleep(PAUSE);
+        }
     }
 }
