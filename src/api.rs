@@ -3,6 +3,8 @@
 //! It turns a whole request into a whole answer and knows nothing of connections. What is counted and logged of every
 //! request, [`server`](crate::server) does; what only a webhook has, is said in the [`Answer`].
 
+mod openapi;
+
 use crate::log::Log;
 use crate::metrics::{Metrics, Observed, WebhookResult};
 use crate::query::{CURSOR_REFUSAL, Parameters};
@@ -81,8 +83,9 @@ impl Api {
             ("GET" | "HEAD", "/health/live") => health("ok"),
             ("GET" | "HEAD", "/health/ready") => self.ready(),
             ("GET" | "HEAD", "/metrics") => self.metrics(),
+            ("GET" | "HEAD", "/openapi.json") => openapi::document().into(),
             (_, "/webhook") => method_not_allowed("POST"),
-            (_, "/messages" | "/stats" | "/health/live" | "/health/ready" | "/metrics") => {
+            (_, "/messages" | "/stats" | "/health/live" | "/health/ready" | "/metrics" | "/openapi.json") => {
                 method_not_allowed("GET, HEAD")
             }
             _ => Reply::detail(Status::NotFound, "Not Found").into(),

@@ -18,19 +18,30 @@ pub enum Path {
     Live,
     Ready,
     Metrics,
+    OpenApi,
     Other,
 }
 
 impl Path {
-    const ALL: [Path; 7] =
-        [Path::Webhook, Path::Messages, Path::Stats, Path::Live, Path::Ready, Path::Metrics, Path::Other];
+    /// Every path, in the order of the declaration.
+    pub const ALL: [Path; 8] = [
+        Path::Webhook,
+        Path::Messages,
+        Path::Stats,
+        Path::Live,
+        Path::Ready,
+        Path::Metrics,
+        Path::OpenApi,
+        Path::Other,
+    ];
 
     /// The label of a request's path; unknown ones share one.
     pub fn of(path: &str) -> Path {
         Path::ALL.into_iter().find(|known| known.label() == path).unwrap_or(Path::Other)
     }
 
-    fn label(self) -> &'static str {
+    /// The label: the path itself, or `other`.
+    pub fn label(self) -> &'static str {
         match self {
             Path::Webhook => "/webhook",
             Path::Messages => "/messages",
@@ -38,6 +49,7 @@ impl Path {
             Path::Live => "/health/live",
             Path::Ready => "/health/ready",
             Path::Metrics => "/metrics",
+            Path::OpenApi => "/openapi.json",
             Path::Other => "other",
         }
     }

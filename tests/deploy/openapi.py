@@ -1,0 +1,78 @@
+"""Does the service behave as its /openapi.json says?
+
+Usage: python3 tests/deploy/openapi.py PATH_OF_THE_BINARY
+
+schemathesis makes up requests from the document, right ones and wrong ones, and compares every answer with it. Before
+that, what it cannot know: that the example's signature is right, that HEAD says what GET says, and that a cursor leads
+on. Bounded by --max-examples: about a minute.
+"""
+
+import json
+import os
+import subprocess
+import tempfile
+
+from support import ROOT, Service, binary_argument, check, check_equal, message, sign, tool
+
+RUN_SECONDS = 300
+
+
+def check_example(document):
+    operation = document["paths"]["/webhook"]["post"]
+    body = operation["requestBody"]["content"]["application/json"]["examples"]["text"]["value"]
+    signature = sign(json.dumps(body, separators=(",", ":")).encode(), "development-secret")
+    check_equal(operation["parameters"][0]["example"], f"sha256={signature}", "the example is signed right")
+
+
+def check_head(service, document):
+    for path, operations in document["paths"].items():
+        if "get" not in operations:
+            continue
+        status, fields, body = service.request("HEAD", path)
+        check_equal((status, body), (200, b""), f"HEAD {path} is answered without a body")
+        right = service.request("GET", path)[1]
+        check_equal(fields["Content-Type"], right["Content-Type"], f"HEAD {path} has the Content-Type of GET")
+
+
+def check_cursor(service):
+    for number in range(3):
+        check_equal(service.post(message(f"m{number}")), 200, "a signed message is taken")
+    target, seen = "/messages?limit=1", []
+    while target:
+        status, fields, body = service.request("GET", target)
+        check_equal(status, 200, f"{target} is answered")
+        seen += [item["message_id"] for item in json.loads(body)["data"]]
+        link = fields["Link"]
+        target = link and link.removeprefix("<").split(">")[0]
+    check_equal(seen, ["m0", "m1", "m2"], "cursors lead through all messages")
+
+
+def main(binary):
+    with tempfile.TemporaryDirectory() as directory, Service(binary, directory) as service:
+        status, fields, body = service.request("GET", "/openapi.json")
+        check_equal((status, fields["Content-Type"]), (200, "application/json"), "/openapi.json is there")
+        status, fields, _ = service.request("POST", "/openapi.json", b"")
+        check_equal((status, fields["Allow"]), (405, "GET, HEAD"), "/openapi.json has GET and HEAD only")
+        document = json.loads(body)
+        check_example(document)
+        check_head(service, document)
+        check_cursor(service)
+        environment = {
+            **os.environ,
+            "SCHEMATHESIS_HOOKS": "schemathesis_hooks",
+            "PYTHONPATH": str(ROOT / "tests/deploy"),
+        }
+        command = [
+            tool("schemathesis"),
+            *("run", f"http://127.0.0.1:{service.port}/openapi.json"),
+            *("--checks", "all", "--mode", "all", "--phases", "examples,coverage,fuzzing"),
+            *("--max-examples", "50", "--seed", "1", "--no-color"),
+        ]
+        ran = subprocess.run(command, cwd=directory, env=environment, timeout=RUN_SECONDS)
+        check_equal(ran.returncode, 0, "schemathesis finds no failure")
+        check(service.is_ready(), "the service is ready after all that", service.log()[-2000:])
+    print("openapi: the service does what /openapi.json says")
+
+
+if __name__ == "__main__":
+    main(binary_argument(__doc__))
