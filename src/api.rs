@@ -194,8 +194,10 @@ impl Api {
         let (database_bytes, wal_bytes) = self.store.sizes();
         let observed = Observed {
             sqlite_version: sqlite_version(),
+            ready: !self.stopping.load(Ordering::Relaxed) && !self.store.write_failed(),
             database_bytes,
             wal_bytes,
+            disk_free_bytes: self.store.disk_free(),
             log_lines_dropped: self.log.lines_dropped(),
         };
         let reply = Reply {

@@ -119,6 +119,7 @@ impl Gate {
         log: Log,
     ) -> Result<Gate> {
         upstream.open_all()?;
+        metrics.connections_max.store(limits.connections_max as u64, Relaxed);
         listener.set_nonblocking(true)?;
         let (awake, asleep) = UnixStream::pair()?;
         let shared = Arc::new(Shared {

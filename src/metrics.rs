@@ -224,6 +224,8 @@ pub struct Metrics {
     latency_ms: Histogram<9>,
     /// Client connections that have a thread now.
     pub connections_open: AtomicU64,
+    /// As many client connections may be open at once: `MAX_CONNECTIONS`.
+    pub connections_max: AtomicU64,
     /// Client connections accepted, whatever became of them.
     pub connections_accepted: AtomicU64,
     /// Client connections answered 503 at once, for want of room or of a thread.
@@ -253,10 +255,14 @@ pub struct Metrics {
 pub struct Observed {
     /// The SQLite library's version.
     pub sqlite_version: &'static str,
+    /// Whether the service is ready, as far as is known without asking the database.
+    pub ready: bool,
     /// Bytes of the database file, where it can be seen.
     pub database_bytes: Option<u64>,
     /// Bytes of the write-ahead log, where there is one.
     pub wal_bytes: Option<u64>,
+    /// Bytes that the database's file system has left for the service, where it says so.
+    pub disk_free_bytes: Option<u64>,
     /// Log lines dropped because stdout did not take them.
     pub log_lines_dropped: u64,
 }
@@ -271,6 +277,7 @@ impl Metrics {
             rejections: [const { AtomicU64::new(0) }; Rejection::ALL.len()],
             latency_ms: Histogram::new([10., 25., 50., 100., 250., 500., 1000., 2500., 5000.]),
             connections_open: AtomicU64::new(0),
+            connections_max: AtomicU64::new(0),
             connections_accepted: AtomicU64::new(0),
             connections_refused: AtomicU64::new(0),
             connections_evicted: AtomicU64::new(0),
@@ -335,6 +342,7 @@ impl Metrics {
         }
         for (name, help, kind, value) in [
             ("inbox_connections_open", "Client connections open now.", "gauge", &self.connections_open),
+            ("inbox_connections_max", "Client connections allowed at once.", "gauge", &self.connections_max),
             ("inbox_connections_total", "Client connections accepted.", "counter", &self.connections_accepted),
             ("inbox_connections_refused_total", "Connections answered 503.", "counter", &self.connections_refused),
             ("inbox_connections_evicted_total", "Closed to make room.", "counter", &self.connections_evicted),
@@ -355,11 +363,14 @@ impl Metrics {
         for (name, help, bytes) in [
             ("inbox_database_size_bytes", "Size of the database file.", observed.database_bytes),
             ("inbox_wal_size_bytes", "Size of the write-ahead log.", observed.wal_bytes),
+            ("inbox_disk_free_bytes", "Free on the disk of the database.", observed.disk_free_bytes),
         ] {
             if let Some(bytes) = bytes {
                 page.single(name, help, "gauge", bytes);
             }
         }
+        let help = "0 after a write that failed, until one succeeds, and while stopping; else 1.";
+        page.single("inbox_ready", help, "gauge", u8::from(observed.ready));
         let help = "Log lines dropped because stdout was closed or stuck.";
         page.single("inbox_log_lines_dropped_total", help, "counter", observed.log_lines_dropped);
         page.0

@@ -168,6 +168,17 @@ impl Store {
         turn.view(|view| view.row_max()).map(|_| ()).map_err(|error| Unavailable(error.to_string()))
     }
 
+    /// Whether the last write failed. Unlike [`Store::ready`], this never waits for the database.
+    pub fn write_failed(&self) -> bool {
+        self.write_failed.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that are left for this user on the file system of the database, if it says so.
+    pub fn disk_free(&self) -> Option<u64> {
+        let disk = rustix::fs::statvfs(&self.options.path).ok()?;
+        disk.f_bavail.checked_mul(disk.f_frsize)
+    }
+
     /// Bytes of the database file and of its write-ahead log, as far as they can be seen.
     pub fn sizes(&self) -> (Option<u64>, Option<u64>) {
         let size = |path: &std::path::Path| path.metadata().ok().map(|metadata| metadata.len());

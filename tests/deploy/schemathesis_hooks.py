@@ -29,9 +29,7 @@ def before_call(context, case, kwargs):
 
 
 @schemathesis.hook
-def map_query(context, query):
-    """A cursor that was made up is refused, and OpenAPI has no words for that; the checks in openapi.py follow real
-    ones."""
-    if isinstance(query, dict):
-        query.pop("after", None)
-    return query
+def before_load_schema(context, schema):
+    """A cursor that was made up is refused, and OpenAPI has no words for that; openapi.py follows real ones."""
+    parameters = schema["paths"]["/messages"]["parameters"]
+    parameters[:] = [parameter for parameter in parameters if parameter["name"] != "after"]
