@@ -18,6 +18,7 @@ Settings, from the environment:
   LISTEN_ADDR      address and port                                       (0.0.0.0:8000)
   LOG_LEVEL        DEBUG, INFO, WARNING or ERROR                          (INFO)
   WORKERS          threads that answer requests                           (64)
+  TRUSTED_PROXIES  addresses and nets whose X-Forwarded-For is believed   (none)
 
 Bounds of what clients may use:
   MAX_CONNECTIONS     connections open at once                            (512)

@@ -26,6 +26,8 @@ pub struct Config {
     pub workers: usize,
     /// `MAX_CONNECTIONS`, `MAX_BODY_BYTES` and the other bounds of the gate.
     pub limits: gate::Limits,
+    /// `TRUSTED_PROXIES`: whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: gate::TrustedProxies,
 }
 
 /// What is wrong with the environment, a line for each variable.
@@ -67,11 +69,22 @@ impl Config {
         // As many as fill one COMMIT. Each is a thread with a stack of 512 KiB, of which it touches little.
         let workers = environment.number("WORKERS", 64, 1, 1024);
         let limits = environment.limits();
-        match (secret, path, log_level, listen, workers, limits) {
-            (Some(secret), Some(path), Some(log_level), Some(listen), Some(workers), Some(limits)) => {
+        let trusted_proxies = environment.value("TRUSTED_PROXIES", "", gate::TrustedProxies::parse, || {
+            "IP addresses or nets, separated by commas, for example 127.0.0.1,10.0.0.0/8".to_owned()
+        });
+        match (secret, path, log_level, listen, workers, limits, trusted_proxies) {
+            (
+                Some(secret),
+                Some(path),
+                Some(log_level),
+                Some(listen),
+                Some(workers),
+                Some(limits),
+                Some(trusted_proxies),
+            ) => {
                 let searches_max = (workers / SEARCH_SHARE).max(1);
                 let store = store::Options { path, searches_max };
-                Ok(Config { secret, store, log_level, listen, workers, limits })
+                Ok(Config { secret, store, log_level, listen, workers, limits, trusted_proxies })
             }
             _ => Err(ConfigError(environment.faults)),
         }
@@ -186,6 +199,7 @@ mod tests {
         assert_eq!(config.log_level, Level::Info);
         assert_eq!(config.listen.to_string(), "0.0.0.0:8000");
         assert_eq!((config.workers, config.limits), (64, gate::Limits::default()));
+        assert_eq!(config.trusted_proxies, gate::TrustedProxies::default());
     }
 
     #[test]
@@ -196,10 +210,11 @@ mod tests {
             ("LISTEN_ADDR", "8000"),
             ("WORKERS", "0"),
             ("MAX_BODY_BYTES", "4M"),
+            ("TRUSTED_PROXIES", "localhost"),
         ];
         let Err(error) = read(&variables) else { panic!("taken") };
         let error = error.to_string();
-        assert_eq!(error.lines().count(), 6, "{error}");
+        assert_eq!(error.lines().count(), 7, "{error}");
         for (name, value) in variables {
             assert!(error.contains(&format!("{name} is {value:?}")), "{error}");
         }

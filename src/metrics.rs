@@ -252,6 +252,7 @@ pub struct Metrics {
 }
 
 /// What is not counted but looked up when the page is made.
+#[derive(Default)]
 pub struct Observed {
     /// The SQLite library's version.
     pub sqlite_version: &'static str,
