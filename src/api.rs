@@ -6,10 +6,11 @@
 mod openapi;
 
 use crate::log::Log;
+use crate::message::Message;
 use crate::metrics::{Metrics, Observed, WebhookResult};
 use crate::query::{CURSOR_REFUSAL, Parameters};
 use crate::reply::{Fault, Reply, Status};
-use crate::store::{Item, ReadError, Store, Stored, Unavailable, sqlite_version};
+use crate::store::{Item, Outcome, ReadError, Store, Stored, Unavailable, sqlite_version};
 use crate::webhook::{self, Rejection, Secret};
 use serde::Serialize;
 use std::sync::Arc;
@@ -35,6 +36,14 @@ pub enum Body {
     Whole(Vec<u8>),
     /// More than `MAX_BODY_BYTES`; it was not read.
     TooLarge,
+}
+
+/// What a request leads to.
+pub enum Step {
+    /// It is answered.
+    Answer(Answer),
+    /// A delivery that nothing is wrong with, to be [`store`](Api::store)d.
+    Store(Vec<Message>),
 }
 
 /// A reply, and what the log and the metrics say of it.
@@ -70,14 +79,14 @@ impl Api {
         Api { secret, store, metrics, log, stopping }
     }
 
-    /// Answers one request.
-    pub fn answer(&self, request: &Request<'_>) -> Answer {
+    /// Answers one request, or says what is to be stored before it can be answered.
+    pub fn answer(&self, request: &Request<'_>) -> Step {
         let body = match &request.body {
             Body::Whole(body) => body,
-            Body::TooLarge => return self.too_large(request),
+            Body::TooLarge => return Step::Answer(self.too_large(request)),
         };
-        match (request.method, request.path) {
-            ("POST", "/webhook") => self.webhook(request, body),
+        Step::Answer(match (request.method, request.path) {
+            ("POST", "/webhook") => return self.webhook(request, body),
             ("GET" | "HEAD", "/messages") => self.messages(request.query),
             ("GET" | "HEAD", "/stats") => self.stats(),
             ("GET" | "HEAD", "/health/live") => health("ok"),
@@ -89,7 +98,15 @@ impl Api {
                 method_not_allowed("GET, HEAD")
             }
             _ => Reply::detail(Status::NotFound, "Not Found").into(),
-        }
+        })
+    }
+
+    /// Stores the messages of a delivery, and calls `answered` when they are on disk or it is known that they are not:
+    /// by this thread or by another, see [`Store::commit`].
+    pub fn store(self: &Arc<Api>, messages: Vec<Message>, answered: impl FnOnce(Answer) + Send + 'static) {
+        let api = Arc::clone(self);
+        let first_id = messages.first().map(|message| message.id.as_str().to_owned());
+        self.store.commit(messages, move |outcome| answered(api.stored(first_id, outcome)));
     }
 
     /// The first check of the contract's table, which is not only the webhook's.
@@ -101,19 +118,21 @@ impl Api {
         }
     }
 
-    fn webhook(&self, request: &Request<'_>, body: &[u8]) -> Answer {
-        let messages = match webhook::receive(&self.secret, request.signatures, body) {
-            Ok(messages) => messages,
+    fn webhook(&self, request: &Request<'_>, body: &[u8]) -> Step {
+        match webhook::receive(&self.secret, request.signatures, body) {
+            Ok(messages) => Step::Store(messages),
             Err(Rejection::InvalidSignature) => {
                 let reply = Reply::detail(Status::Unauthorized, "invalid signature");
-                return self.delivery(reply, WebhookResult::InvalidSignature, None, None);
+                Step::Answer(self.delivery(reply, WebhookResult::InvalidSignature, None, None))
             }
             Err(Rejection::Invalid(faults)) => {
-                return self.delivery(Reply::faults(&faults), WebhookResult::ValidationError, None, None);
+                Step::Answer(self.delivery(Reply::faults(&faults), WebhookResult::ValidationError, None, None))
             }
-        };
-        let first_id = messages.first().map(|message| message.id.as_str().to_owned());
-        match self.store.commit(messages) {
+        }
+    }
+
+    fn stored(&self, first_id: Option<String>, outcome: Outcome) -> Answer {
+        match outcome {
             Ok(stored) => {
                 let created = stored.contains(&Stored::Created);
                 let result = if created { WebhookResult::Created } else { WebhookResult::Duplicate };

@@ -1,10 +1,10 @@
 //! webhook-inbox keeps every acknowledged message.
 //!
-//! A request arrives at the [`gate`], which bounds its size and time and passes it on whole. [`server`]'s workers pull it
-//! from tiny_http, and [`api`] picks the endpoint by method and path. For a delivery, [`webhook`] checks the signature over the raw body and parses it into [`message`]s with a
-//! [`timestamp`] each; for a page, [`query`] turns the query string into a selection. [`store`] commits the messages
-//! together with those of other waiting workers, or reads the page. Only then does the [`reply`] go out: 200 means on
-//! disk. [`metrics`] and [`log`] are the ground that all of them stand on.
+//! A request arrives at the [`gate`], which bounds its size and time and passes it on whole. A worker of the [`server`]
+//! pulls it from tiny_http, and [`api`] picks the endpoint by method and path. For a delivery, [`webhook`] checks the
+//! signature over the raw body and parses it into [`message`]s, each with a [`timestamp`]; for a page, [`query`] turns
+//! the query string into a selection. [`store`] commits the messages together with those of other requests that wait,
+//! or reads the page. Only then does the [`reply`] go out: 200 means on disk.
 //!
 //! The modules are declared in that order, and each uses only those declared below it, so the list is the architecture.
 
@@ -30,8 +30,8 @@ pub mod message;
 
 pub mod timestamp;
 
-pub mod reply;
-
 pub mod metrics;
+
+pub mod reply;
 
 pub mod log;

@@ -95,7 +95,8 @@ impl<'a> Parameters<'a> {
 
     /// The target of the next page: the same query from a cursor on.
     pub fn next(&self, cursor: &Cursor) -> String {
-        let mut target = form_urlencoded::Serializer::new(String::from("/messages?"));
+        const PATH: &str = "/messages?";
+        let mut target = form_urlencoded::Serializer::for_suffix(String::from(PATH), PATH.len());
         let given = [("limit", &self.limit), ("from", &self.from), ("since", &self.since), ("q", &self.q)];
         for (name, value) in given {
             if let Some(value) = value {

@@ -4,7 +4,7 @@
 //! been taken. It does not care what listens: whatever stands in front may say who the client is and when the request
 //! arrived, in the two header fields below. What an answer is, [`api`](crate::api) knows.
 
-use crate::api::{Answer, Api, Body, Request};
+use crate::api::{Answer, Api, Body, Request, Step};
 use crate::log::{Level, Log, RequestLine};
 use crate::metrics::{Metrics, Path, WebhookResult};
 use crate::reply::{Reply, request_id};
@@ -92,7 +92,7 @@ impl Server {
 }
 
 impl Work {
-    fn run(&self) {
+    fn run(self: &Arc<Work>) {
         loop {
             match self.tiny.recv() {
                 Ok(request) => self.handle(request),
@@ -106,7 +106,7 @@ impl Work {
         }
     }
 
-    fn handle(&self, mut request: tiny_http::Request) {
+    fn handle(self: &Arc<Work>, mut request: tiny_http::Request) {
         if request.url() == PROBE_TARGET {
             // Who asked will find the connection closed.
             let _ = request.respond(tiny_http::Response::empty(200));
@@ -114,35 +114,48 @@ impl Work {
         }
         let taken_us = clock_us();
         self.metrics.requests_in_flight.fetch_add(1, Ordering::Relaxed);
-        let body = read_body(&mut request, self.body_bytes_max);
-        let (path, query) = match request.url().split_once('?') {
-            Some((path, query)) => (path, query),
-            None => (request.url(), ""),
+        let body = match read_body(&mut request, self.body_bytes_max) {
+            Ok(body) => body,
+            Err(reason) => return self.finish(request, taken_us, Answer::incomplete(reason)),
         };
-        let fields = |name: &'static str| {
-            let named = move |header: &&tiny_http::Header| header.field.equiv(name);
-            request.headers().iter().filter(named).map(|header| header.value.as_str())
-        };
-        let arrived_us = fields(ARRIVAL_FIELD).next().and_then(|us| us.parse().ok()).unwrap_or(taken_us);
-        let peer = request.remote_addr().map(|address| address.to_string());
-        let client = fields(CLIENT_FIELD).next().or(peer.as_deref());
+        let (path, query) = split(request.url());
+        let signatures: Vec<&str> = fields(&request, "X-Signature").collect();
+        let method = request.method().as_str();
+        match self.api.answer(&Request { method, path, query, signatures: &signatures, body }) {
+            Step::Answer(answer) => self.finish(request, taken_us, answer),
+            Step::Store(messages) => {
+                let work = Arc::clone(self);
+                self.api.store(messages, move |answer| work.finish(request, taken_us, answer));
+            }
+        }
+    }
 
-        let method = request.method().to_string();
-        let signatures: Vec<&str> = fields("X-Signature").collect();
-        let answer = match body {
-            Ok(body) => self.api.answer(&Request { method: &method, path, query, signatures: &signatures, body }),
-            Err(reason) => Answer::incomplete(reason),
-        };
-
-        let request_id = request_id();
+    /// Counts, logs and answers.
+    fn finish(&self, request: tiny_http::Request, taken_us: u64, answer: Answer) {
+        let arrived_us = fields(&request, ARRIVAL_FIELD).next().and_then(|us| us.parse().ok()).unwrap_or(taken_us);
         let latency = Duration::from_micros(clock_us().saturating_sub(arrived_us));
+        let (path, _) = split(request.url());
+        let peer = request.remote_addr().map(|address| address.to_string());
+        let client = fields(&request, CLIENT_FIELD).next().or(peer.as_deref());
+        let request_id = request_id();
         // Counted before it is sent, so that a client who has its answer finds it in /metrics.
         self.metrics.request(Path::of(path), answer.reply.status, latency);
-        self.log.request(&line(&answer, &method, path, client, &request_id, latency));
+        self.log.request(&line(&answer, request.method().as_str(), path, client, &request_id, latency));
         self.metrics.requests_in_flight.fetch_sub(1, Ordering::Relaxed);
         // A client that went away before its answer is no fault, and what it sent is stored all the same.
         let _ = request.respond(response(answer.reply, &request_id));
     }
+}
+
+/// The path of a target, and its query without the `?`.
+fn split(target: &str) -> (&str, &str) {
+    target.split_once('?').unwrap_or((target, ""))
+}
+
+/// The value of each field of that name.
+fn fields<'a>(request: &'a tiny_http::Request, name: &'static str) -> impl Iterator<Item = &'a str> {
+    let named = move |header: &&tiny_http::Header| header.field.equiv(name);
+    request.headers().iter().filter(named).map(|header| header.value.as_str())
 }
 
 /// The body within the bound. `Err` says what was wrong with the connection.

@@ -15,7 +15,7 @@ mod tally;
 mod turn;
 mod walk;
 
-pub use commit::Stored;
+pub use commit::{Outcome, Stored};
 pub use needle::Needle;
 pub use page::{Cursor, Page, Selection, Start};
 pub use row::Item;
@@ -100,7 +100,7 @@ impl Store {
         database.view(|_| Ok(())).map_err(|error| OpenError::new(&options.path, error.to_string()))?;
         Ok(Store {
             options,
-            queue: commit::Queue::new(),
+            queue: commit::Queue::default(),
             turns: Turns::new(database),
             searches: AtomicUsize::new(0),
             write_failed: AtomicBool::new(false),
@@ -108,15 +108,19 @@ impl Store {
         })
     }
 
-    /// Commits the messages of one request and returns, in the same order, whether each was new or already stored.
+    /// Commits the messages of one request and calls `tell` with what became of each, in their order: by this thread or
+    /// by another, after this function has returned or before.
     ///
-    /// Blocks until they are on disk (`synchronous=FULL`): after a power cut they are still there. On [`Unavailable`]
-    /// (disk full, database locked by another process, I/O error) none of them is stored and sending them again is
-    /// safe.
-    pub fn commit(&self, messages: Vec<Message>) -> Result<Vec<Stored>, Unavailable> {
-        let outcome = self.queue.commit(messages, &self.turns, &self.metrics);
-        self.write_failed.store(outcome.is_err(), Ordering::Relaxed);
-        outcome
+    /// When it says [`Stored`], they are on disk (`synchronous=FULL`): after a power cut they are still there. When it
+    /// says [`Unavailable`] (disk full, database locked by another process, I/O error) none of them is stored, and
+    /// sending them again is safe.
+    pub fn commit(self: &Arc<Store>, messages: Vec<Message>, tell: impl FnOnce(Outcome) + Send + 'static) {
+        let store = Arc::clone(self);
+        let tell = move |outcome: Outcome| {
+            store.write_failed.store(outcome.is_err(), Ordering::Relaxed);
+            tell(outcome);
+        };
+        self.queue.commit(messages, Box::new(tell), &self.turns, &self.metrics);
     }
 
     /// A page of messages and how many match on all pages.
@@ -296,3 +300,6 @@ impl From<rusqlite::Error> for ReadError {
         ReadError::Unavailable(Unavailable::from(&error))
     }
 }
+
+#[cfg(test)]
+mod tests;

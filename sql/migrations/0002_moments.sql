@@ -1,7 +1,7 @@
 -- The instant of ts as integers, since text does not sort by time (`10:00:00.5Z` < `10:00:00Z`).
 -- moment_us and moment_ns are functions of the program (src/store/schema.rs). A ts that cannot be read, which only a
 -- database taken over can hold, gets the smallest integer.
--- NULL means "not known yet": another program has written the row, and src/store/refresh fills it in at the next read.
+-- NULL means "not known yet": another program has written the row, and src/store.rs fills it in at the next read.
 ALTER TABLE messages ADD COLUMN ts_us INTEGER;  -- microseconds since 1970 UTC, rounded down
 ALTER TABLE messages ADD COLUMN ts_ns INTEGER;  -- nanoseconds beyond ts_us, 0 to 999
 

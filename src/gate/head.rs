@@ -49,7 +49,7 @@ struct RequestLine {
     /// HTTP/1.0 or HTTP/1.1.
     minor: u8,
     /// POST, PUT, PATCH: a request whose body must have a length (RFC 9110 section 8.6).
-    carries_body: bool,
+    needs_body: bool,
     /// The authority of an absolute-form target, which counts in place of `Host` (RFC 9112 section 3.2.2).
     authority: Option<Vec<u8>>,
 }
@@ -119,8 +119,9 @@ fn request_line(line: &[u8], end: usize, forward: &mut Vec<u8>) -> Result<Reques
     for part in [method, b" ", slash, path, b" HTTP/1.1\r\n"] {
         forward.extend_from_slice(part);
     }
-    let carries_body = matches!(method, b"POST" | b"PUT" | b"PATCH");
-    Ok(RequestLine { end, minor, carries_body, authority: authority.map(<[u8]>::to_vec) })
+    // Without a length a request has no body (RFC 9112 section 6.3), and the one endpoint that needs one says so.
+    let needs_body = method == b"POST" && matches!(path.strip_prefix(b"/webhook"), Some([] | [b'?', ..]));
+    Ok(RequestLine { end, minor, needs_body, authority: authority.map(<[u8]>::to_vec) })
 }
 
 /// Splits a target (RFC 9112 section 3.2) into the authority of the absolute form, and path and query, where the path
@@ -202,7 +203,7 @@ fn finish(
         (true, None) => codings.framing(request_line.minor)?,
         (false, Some(length)) if length <= limits.body_bytes_max as u64 => Framing::Length(length as usize),
         (false, Some(_)) => return Err(Rejection::BodyBytesMax),
-        (false, None) if request_line.carries_body => return Err(Rejection::LengthRequired),
+        (false, None) if request_line.needs_body => return Err(Rejection::LengthRequired),
         (false, None) => Framing::Absent,
     };
     Ok(Head { bytes: request_line.end + lines.len(), framing, keep_alive, expects_continue })

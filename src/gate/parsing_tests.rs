@@ -84,9 +84,9 @@ fn each_malformed_or_ambiguous_head_is_refused_for_its_reason() {
         ("GET / HTTP/1.1\r\nHost: a\r\nX: b\rc\r\n\r\n", BadField),
         ("GET / HTTP/1.1\r\nHost: a\r\nX: b\r\r\n\r\n", BadField),
         ("GET / HTTP/1.1\r\nHost: a\r\nÄ: b\r\n\r\n", BadField),
-        ("POST / HTTP/1.1\r\nHost: a\r\n\r\n", LengthRequired),
-        ("POST / HTTP/1.0\r\n\r\n", LengthRequired),
-        ("PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n", LengthRequired),
+        ("POST /webhook HTTP/1.1\r\nHost: a\r\n\r\n", LengthRequired),
+        ("POST /webhook?a=b HTTP/1.0\r\n\r\n", LengthRequired),
+        ("POST http://a/webhook HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n", LengthRequired),
         ("GET / HTTP/1.1\r\nHost: a\r\nExpect: 200-ok\r\n\r\n", Expectation),
     ] {
         assert_eq!(head(input.as_bytes(), &[], &limits), Err(reason), "{input:?}");

@@ -1,12 +1,15 @@
 //! The writer queue: many requests, one COMMIT, one fsync.
 //!
-//! 1. The worker at the head of the line is the leader, and only it writes; so the line is empty or has a leader.
-//! 2. A worker is woken only after the COMMIT with its messages has returned, or the whole group was rolled back, or
-//!    to become the leader.
+//! 1. At most one worker leads, and only the leader writes. The line is empty or there is a leader.
+//! 2. A request's outcome is told only after the COMMIT with its messages has returned, or the whole group was rolled
+//!    back.
 //! 3. The messages of one request are in one group: all are stored, or none.
-//! 4. A worker stands in the line at most once, so its length is bounded by the number of workers.
+//! 4. At most one worker waits here, the heir, which leads next. Every other that finds a leader leaves its request in
+//!    the line and goes back to work; so the line is bounded by the requests in flight, not by the workers.
 //!
-//! There is no timer: a lone request commits at once, and a group is whatever arrived during the previous COMMIT.
+//! There is no timer: a lone request commits at once, and a group is whatever arrived during the previous COMMIT. The
+//! leader tells the outcomes of its group while the heir commits the next. In LevelDB every writer sleeps until its
+//! outcome is there; here that cost two switches of context for each message, as much as storing it.
 
 use crate::message::Message;
 use crate::metrics::Metrics;
@@ -15,7 +18,7 @@ use crate::store::{Database, UNPOISONED, Unavailable};
 use rusqlite::TransactionBehavior;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// Most messages in one COMMIT, unless one request alone has more. At the measured 27,000 rows/s a group of 64 holds
@@ -38,116 +41,115 @@ pub enum Stored {
     Duplicate,
 }
 
-type Outcome = Result<Vec<Stored>, Unavailable>;
+/// What became of the messages of one request, in their order.
+pub type Outcome = Result<Vec<Stored>, Unavailable>;
 
-/// The line of the waiting.
+/// The line of requests that wait for a COMMIT.
+#[derive(Default)]
 pub(super) struct Queue {
-    line: Mutex<VecDeque<Arc<Place>>>,
+    line: Mutex<Line>,
+    handed_on: Condvar,
+}
+
+#[derive(Default)]
+struct Line {
+    waiting: VecDeque<Place>,
+    /// A worker leads.
+    led: bool,
+    /// A worker waits to lead next.
+    has_heir: bool,
+    /// The leader has made way, and the heir has not taken over yet; `led` stays true meanwhile.
+    handed_on: bool,
 }
 
 /// One request's place in the line.
 struct Place {
     messages: Vec<Message>,
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-enum State {
-    Waiting,
-    Leading,
-    Done(Outcome),
+    tell: Box<dyn FnOnce(Outcome) + Send>,
 }
 
 impl Queue {
-    pub(super) fn new() -> Queue {
-        Queue { line: Mutex::default() }
-    }
-
-    /// Commits the messages of one request, together with those of other workers that wait.
-    pub(super) fn commit(&self, messages: Vec<Message>, turns: &Turns, metrics: &Metrics) -> Outcome {
-        let place = Arc::new(Place { messages, state: Mutex::new(State::Waiting), changed: Condvar::new() });
-        let leads = {
-            let mut line = self.line.lock().expect(UNPOISONED);
-            line.push_back(Arc::clone(&place));
-            line.len() == 1
-        };
-        if !leads && let Some(outcome) = place.wait() {
-            return outcome;
+    /// Has the messages of one request committed, together with those of other requests that wait, and `tell` called
+    /// with the outcome: by this thread, or by another that leads meanwhile.
+    pub(super) fn commit(
+        &self,
+        messages: Vec<Message>,
+        tell: Box<dyn FnOnce(Outcome) + Send>,
+        turns: &Turns,
+        metrics: &Metrics,
+    ) {
+        let mut line = self.lock();
+        line.waiting.push_back(Place { messages, tell });
+        if line.led && line.has_heir {
+            return;
         }
-        self.lead(turns, metrics)
+        if line.led {
+            line.has_heir = true;
+            line = self.handed_on.wait_while(line, |line| !line.handed_on).expect(UNPOISONED);
+            line.has_heir = false;
+            line.handed_on = false;
+        }
+        line.led = true;
+        drop(line);
+        while self.lead(turns, metrics) {}
     }
 
-    /// Writes the group at the head of the line, of which the caller is the first, and hands on to the next leader.
-    fn lead(&self, turns: &Turns, metrics: &Metrics) -> Outcome {
+    /// Commits the group at the head of the line, makes way, and tells the outcomes. Whether to lead on: requests are
+    /// left in the line, and there is no heir.
+    fn lead(&self, turns: &Turns, metrics: &Metrics) -> bool {
         let deadline = Instant::now() + BUSY_PATIENCE;
-        let (group, result) = loop {
+        let mut group = Vec::new();
+        let result = loop {
             let mut database = turns.take(Side::Ingest);
             // Taken from the line only now: whoever came while the leader waited for its turn comes along.
-            let group = self.head();
+            self.lock().join(&mut group);
             match database.write(&group, metrics) {
                 Err(error) if is_busy(&error) && Instant::now() < deadline => {
                     drop(database);
                     std::thread::sleep(BUSY_PAUSE);
                 }
-                result => break (group, result),
+                result => break result,
             }
         };
-        let mut outcomes: VecDeque<Outcome> = match result {
-            Ok(stored) => stored.into_iter().map(Ok).collect(),
+        let lead_on = {
+            let mut line = self.lock();
+            line.handed_on = line.has_heir;
+            line.led = line.has_heir || !line.waiting.is_empty();
+            line.led && !line.has_heir
+        };
+        self.handed_on.notify_one(); // before the outcomes are told: the disk is what everybody waits for
+        match result {
+            Ok(stored) => group.into_iter().zip(stored).for_each(|(place, stored)| (place.tell)(Ok(stored))),
             Err(error) => {
                 metrics.commit_failures.fetch_add(1, Relaxed);
-                group.iter().map(|_| Err(Unavailable::from(&error))).collect()
+                group.into_iter().for_each(|place| (place.tell)(Err(Unavailable::from(&error))));
             }
-        };
-        let next = {
-            let mut line = self.line.lock().expect(UNPOISONED);
-            line.drain(..group.len());
-            line.front().cloned()
-        };
-        if let Some(next) = next {
-            next.become_(State::Leading); // before the outcomes: the disk is what everybody waits for
         }
-        let own = outcomes.pop_front().expect("the leader is the first of its group");
-        for (place, outcome) in group.iter().skip(1).zip(outcomes) {
-            place.become_(State::Done(outcome));
-        }
-        own
+        lead_on
     }
 
-    /// The places at the head of the line that fit into one group; at least one.
-    fn head(&self) -> Vec<Arc<Place>> {
-        let line = self.line.lock().expect(UNPOISONED);
-        let mut messages = 0;
-        let fits = |place: &&Arc<Place>| {
-            let first = messages == 0;
-            messages += place.messages.len();
-            first || messages <= GROUP_MESSAGES_MAX
-        };
-        line.iter().take_while(fits).cloned().collect()
+    fn lock(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().expect(UNPOISONED)
     }
 }
 
-impl Place {
-    /// Waits for the outcome; None when this place has become the leader's.
-    fn wait(&self) -> Option<Outcome> {
-        let waiting = |state: &mut State| matches!(state, State::Waiting);
-        let state = self.state.lock().expect(UNPOISONED);
-        let mut state = self.changed.wait_while(state, waiting).expect(UNPOISONED);
-        match std::mem::replace(&mut *state, State::Waiting) {
-            State::Done(outcome) => Some(outcome),
-            State::Leading | State::Waiting => None,
+impl Line {
+    /// Moves places from the head of the line into the group, as long as they fit; at least one when it is empty.
+    fn join(&mut self, group: &mut Vec<Place>) {
+        let mut messages: usize = group.iter().map(|place| place.messages.len()).sum();
+        while let Some(place) = self.waiting.front() {
+            messages += place.messages.len();
+            if messages > GROUP_MESSAGES_MAX && !group.is_empty() {
+                return;
+            }
+            group.extend(self.waiting.pop_front());
         }
-    }
-
-    fn become_(&self, new: State) {
-        *self.state.lock().expect(UNPOISONED) = new;
-        self.changed.notify_one();
     }
 }
 
 impl Database {
     /// One transaction: every message of the group, or none. The outcomes are per place, in order.
-    fn write(&mut self, group: &[Arc<Place>], metrics: &Metrics) -> rusqlite::Result<Vec<Vec<Stored>>> {
+    fn write(&mut self, group: &[Place], metrics: &Metrics) -> rusqlite::Result<Vec<Vec<Stored>>> {
         let begun = Instant::now();
         let now = format!("{:.3}", jiff::Timestamp::now());
         self.end_left_over_transaction();
@@ -170,10 +172,17 @@ impl Database {
 
         let written = group.iter().flat_map(|place| &place.messages).zip(stored.iter().flatten());
         let mut count = 0;
+        let mut now_frequent = Vec::new();
         for (message, outcome) in written {
             count += 1;
-            if *outcome == Stored::Created {
-                self.tally.add(message.from.as_str(), message.ts.moment());
+            let from = message.from.as_str();
+            if *outcome == Stored::Created && self.tally.add(from, message.ts.moment()) {
+                now_frequent.push(from);
+            }
+        }
+        for from in now_frequent {
+            if self.tally.count_hours(from, &self.connection).is_err() {
+                self.data_version = None; // the messages are stored all the same; the next read counts anew
             }
         }
         metrics.commit_messages.observe(f64::from(count));

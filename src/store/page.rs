@@ -43,7 +43,7 @@ pub struct Page {
 /// The place of a message in the order, as text `MICROSECONDS.NANOSECONDS.MESSAGE_ID`.
 ///
 /// It says which message was the last, not how many there were, so messages that arrive meanwhile shift nothing. A
-/// message_id too long for a request's head is replaced by its row: `MICROSECONDS.NANOSECONDS~ROW`.
+/// message_id too long for a request's head, or that is no text, is replaced by its row: `MICROSECONDS.NANOSECONDS~ROW`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
     pub(super) moment: Moment,
@@ -74,7 +74,7 @@ impl Cursor {
 
     pub(super) fn of(placed: &Placed) -> Cursor {
         let last = match &placed.item.message_id {
-            Some(id) if id.len() <= CURSOR_ID_BYTES_MAX => Last::Id(id.clone()),
+            Some(id) if placed.id_is_text && id.len() <= CURSOR_ID_BYTES_MAX => Last::Id(id.clone()),
             _ => Last::Row(placed.row),
         };
         Cursor { moment: placed.moment, last }

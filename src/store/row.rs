@@ -25,6 +25,8 @@ pub struct Item {
 #[derive(Clone, Debug)]
 pub(super) struct Placed {
     pub(super) item: Item,
+    /// The message_id is in the database exactly as in the item: text, and UTF-8.
+    pub(super) id_is_text: bool,
     pub(super) row: i64,
     pub(super) moment: Moment,
 }
@@ -33,7 +35,9 @@ impl Placed {
     /// Reads a row of one of the `sql/page_*.sql`.
     pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Placed> {
         let text = |column| row.get_ref(column).map(|value| text(value).map(Cow::into_owned));
+        let id_is_text = matches!(row.get_ref(1)?, ValueRef::Text(bytes) if str::from_utf8(bytes).is_ok());
         Ok(Placed {
+            id_is_text,
             item: Item { message_id: text(1)?, from: text(2)?, to: text(3)?, ts: text(4)?, text: text(5)? },
             row: row.get(0)?,
             moment: moment(row, 6)?,

@@ -5,6 +5,8 @@ use crate::timestamp::{Moment, Timestamp};
 use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::fmt;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -61,6 +63,9 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
             "there is no directory {directory}. Create it, or set DATABASE_URL to another place."
         )));
     }
+    // The messages are other people's: a new file is this user's alone. SQLite gives its log files the same mode, and
+    // says what is wrong when the file cannot be made.
+    let _ = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
     // NO_MUTEX: one thread at a time holds the connection, see turn.rs.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(|error| {
@@ -89,6 +94,7 @@ fn prepare(connection: &mut Connection) -> Result<(), String> {
         )
     };
     connection.busy_timeout(START_PATIENCE).map_err(sqlite)?;
+    version(connection)?; // before anything is changed
     set(connection, "journal_mode", "wal")?;
     set(connection, "synchronous", "2")?; // FULL: COMMIT returns when the WAL is on disk
     set(connection, "cache_size", &(-CACHE_KIB).to_string())?;
@@ -122,25 +128,31 @@ fn set(connection: &Connection, name: &str, value: &str) -> Result<(), String> {
     ))
 }
 
+/// How many migrations the database has had. `Err` for one of a newer version, which may have any schema.
+fn version(connection: &Connection) -> Result<usize, String> {
+    let version = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
+    let version = version.map_err(|error| format!("{error}. Check that it is an SQLite database."))?;
+    usize::try_from(version).ok().filter(|&version| version <= MIGRATIONS.len()).ok_or_else(|| {
+        format!(
+            "it was written by a newer version of webhook-inbox (its user_version is {version}, this program knows up \
+             to {}). Run that version, or restore a backup from before the upgrade.",
+            MIGRATIONS.len()
+        )
+    })
+}
+
 /// Applies the next migration, and says whether there was one.
 fn migrate_one(connection: &mut Connection) -> Result<bool, String> {
     let sqlite =
         |error: rusqlite::Error| format!("its schema could not be brought up to date: {error}. Nothing was changed.");
     // The version is read inside the transaction: another process may be starting too.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
-    let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sqlite)?;
-    let known = MIGRATIONS.len() as i64;
-    if !(0..=known).contains(&version) {
-        return Err(format!(
-            "it was written by a newer version of webhook-inbox (its user_version is {version}, this program knows up \
-             to {known}). Run that version, or restore a backup from before the upgrade."
-        ));
-    }
-    let Some(migration) = MIGRATIONS.get(version as usize) else { return Ok(false) };
+    let version = version(&transaction)?;
+    let Some(migration) = MIGRATIONS.get(version) else { return Ok(false) };
     if version > 0 || !has_original_table(&transaction)? {
         transaction.execute_batch(migration).map_err(sqlite)?;
     }
-    transaction.pragma_update(None, "user_version", version + 1).map_err(sqlite)?;
+    transaction.pragma_update(None, "user_version", version as i64 + 1).map_err(sqlite)?;
     transaction.commit().map_err(sqlite)?;
     Ok(true)
 }

@@ -5,10 +5,9 @@
 //! page and the offset, and the offset by going through the rows again.
 
 use crate::store::needle::Needle;
-use crate::store::page::{Page, Selection, Start, finish};
+use crate::store::page::{Cursor, Last, Page, Selection, Start, finish};
 use crate::store::row::{Placed, moment, text};
 use crate::store::turn::{Side, Turns};
-use crate::store::walk::cursor_id;
 use crate::store::{Deadline, ReadError, View};
 use crate::timestamp::Moment;
 use rusqlite::{OptionalExtension, ToSql};
@@ -50,7 +49,7 @@ pub(super) fn page(
         let plan = plan(view, selection, since);
         let after = match &selection.start {
             Start::Offset(_) => None,
-            Start::After(cursor) => Some((cursor.moment, cursor_id(view, cursor)?)),
+            Start::After(cursor) => Some(cursor_place(view, cursor)?),
         };
         Ok((view.row_max()?, plan, after))
     })?;
@@ -69,14 +68,35 @@ pub(super) fn page(
             let places = places.get(offset as usize..).unwrap_or_default();
             return Ok(finish(search.rows(places)?, total, selection.limit));
         }
-        offset -= PLACES_MAX;
-        after = places.into_iter().next_back().map(|(moment, id, _)| (moment, id));
+        // The page is not among the places kept; those that are passed over are.
+        let passed = offset.min(PLACES_MAX);
+        offset -= passed;
+        after = places.into_iter().nth(passed as usize - 1);
+    }
+}
+
+/// The place that a cursor stands for. The row matters only among messages whose message_id reads the same, which is so
+/// only for what another program has written.
+fn cursor_place(view: &View<'_>, cursor: &Cursor) -> Result<Place, ReadError> {
+    let moment = cursor.moment;
+    match &cursor.last {
+        Last::Id(id) => Ok((moment, id.clone(), i64::MAX)),
+        &Last::Row(row) => {
+            let mut statement = view.connection.prepare_cached(include_str!("../../sql/id_of_row.sql"))?;
+            let id = statement.query_row((row, moment.us, moment.ns), |row| {
+                Ok(text(row.get_ref(0)?).unwrap_or_default().into_owned())
+            });
+            Ok((moment, id.optional()?.ok_or(ReadError::CursorGone)?, row))
+        }
     }
 }
 
 /// The plan that reads the least: reading along an index costs about four times as much per row.
 fn plan<'a>(view: &View<'_>, selection: &'a Selection, since: Moment) -> Plan<'a> {
-    let recent = || view.tally.hours_after(since).map(|(_, count)| count).sum::<u64>() < view.tally.total() / 4;
+    let recent = || {
+        let hours = view.tally.hours_after(None, since).unwrap_or_default();
+        hours.iter().map(|(_, count)| count).sum::<u64>() < view.tally.total() / 4
+    };
     match &selection.from {
         Some(from) => Plan::Sender(from),
         None if selection.since.is_some() && recent() => Plan::Moment,
@@ -103,11 +123,11 @@ struct Reached {
 
 impl Search<'_> {
     /// Goes through all rows once. Returns how many match, and of those behind `after` the first `keep`, in order.
-    fn pass(&self, after: Option<&(Moment, String)>, keep: u64) -> Result<(u64, Vec<Place>), ReadError> {
+    fn pass(&self, after: Option<&Place>, keep: u64) -> Result<(u64, Vec<Place>), ReadError> {
         let mut found = Found { total: 0, places: BinaryHeap::new(), after, keep: keep as usize };
-        // Rows from 1 on are read whole; along an index the first is that at `since`, whatever its row.
-        let first_row = if let Plan::Row = self.plan { 0 } else { i64::MIN };
-        let mut reached = Some(Reached { row: first_row, moment: self.since, id: String::new() });
+        // Before the first row: nothing has a nanosecond of -1, and SQLite gives no rowid below 1 of itself.
+        let before = Moment { ns: -1, ..self.since };
+        let mut reached = Some(Reached { row: i64::MIN, moment: before, id: String::new() });
         let mut scratch = String::new();
         while let Some(from) = reached {
             self.deadline.check()?;
@@ -151,7 +171,8 @@ impl Search<'_> {
         while let Some(row) = rows.next()? {
             read += 1;
             let matches = text(row.get_ref(0)?).is_some_and(|text| self.needle.is_in(&text, scratch));
-            let stop = read % CLOCK_ROWS == 0 && begun.elapsed() >= SLICE_TIME;
+            // Not at a message_id that is no text, from which the next slice could not go on.
+            let stop = read % CLOCK_ROWS == 0 && begun.elapsed() >= SLICE_TIME && row.get_ref(4)?.as_str().is_ok();
             if !matches && !stop {
                 continue;
             }
@@ -185,19 +206,19 @@ struct Found<'a> {
     total: u64,
     /// The first places, the last of them on top.
     places: BinaryHeap<Place>,
-    after: Option<&'a (Moment, String)>,
+    after: Option<&'a Place>,
     keep: usize,
 }
 
 impl Found<'_> {
     fn add(&mut self, Reached { row, moment, id }: &Reached) {
         self.total += 1;
-        if self.after.is_some_and(|(after, after_id)| (moment, id) <= (after, after_id)) {
+        if self.after.is_some_and(|(after, after_id, after_row)| (moment, id, row) <= (after, after_id, after_row)) {
             return;
         }
         if self.places.len() == self.keep {
             match self.places.peek() {
-                Some((last, last_id, _)) if (moment, id) < (last, last_id) => self.places.pop(),
+                Some((last, last_id, last_row)) if (moment, id, row) < (last, last_id, last_row) => self.places.pop(),
                 _ => return,
             };
         }

@@ -10,7 +10,7 @@ use crate::store::tally::Tally;
 use crate::store::turn::{Side, Turns};
 use crate::store::{Deadline, ReadError, View};
 use crate::timestamp::Moment;
-use rusqlite::{CachedStatement, OptionalExtension, ToSql};
+use rusqlite::{CachedStatement, ToSql, named_params};
 
 /// Index entries looked at in one hold. At about 50 ns each this is a fifth of a millisecond; those of a page by sender
 /// that an offset skips are read as rows, at about 1 µs each.
@@ -26,6 +26,15 @@ enum Along<'a> {
     Sender(&'a str),
 }
 
+impl<'a> Along<'a> {
+    fn sender(self) -> Option<&'a str> {
+        match self {
+            Along::Moment => None,
+            Along::Sender(from) => Some(from),
+        }
+    }
+}
+
 /// A page and its total, without a needle.
 pub(super) fn page(turns: &Turns, selection: &Selection, deadline: Deadline) -> Result<Page, ReadError> {
     let along = selection.from.as_deref().map_or(Along::Moment, Along::Sender);
@@ -34,13 +43,14 @@ pub(super) fn page(turns: &Turns, selection: &Selection, deadline: Deadline) -> 
     let (first, total, row_max) = turns.take(Side::Read).view(|view| {
         let first = match &selection.start {
             Start::After(cursor) if cursor.moment < since => First::Rows(walk.rows(view, since, Skip::Rows(0))?),
-            Start::After(cursor) => {
-                First::Rows(walk.rows(view, cursor.moment, Skip::Past(&cursor_id(view, cursor)?))?)
-            }
+            Start::After(cursor) => First::Rows(walk.rows(view, cursor.moment, walk.skip(view, cursor)?)?),
             &Start::Offset(offset) if offset < SLICE_ROWS => First::Rows(walk.rows(view, since, Skip::Rows(offset))?),
-            &Start::Offset(offset) => First::Far { offset, hours: walk.hours_after(view, since) },
+            &Start::Offset(offset) => {
+                let hours = view.tally.hours_after(along.sender(), since).unwrap_or_default();
+                First::Far { offset, hours }
+            }
         };
-        Ok((first, walk.known_total(view, selection), view.row_max()?))
+        Ok((first, walk.known_total(view, selection.since), view.row_max()?))
     })?;
     walk.row_max = row_max;
     let total = walk.count(total)?;
@@ -75,23 +85,17 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn known_total(&self, view: &View<'_>, selection: &Selection) -> Total {
-        match (self.along, selection.since) {
+    fn known_total(&self, view: &View<'_>, since: Option<Moment>) -> Total {
+        match (self.along, since) {
             (Along::Moment, None) => Total { known: view.tally.total(), uncounted: None },
             (Along::Sender(from), None) => Total { known: view.tally.of_sender(from), uncounted: None },
-            (Along::Moment, Some(since)) => {
-                let known = view.tally.hours_after(since).map(|(_, count)| count).sum();
-                Total { known, uncounted: Some((since, Tally::next_hour(since))) }
-            }
-            (Along::Sender(_), Some(since)) => Total { known: 0, uncounted: Some((since, END)) },
-        }
-    }
-
-    /// The tally knows the hours of all messages, but not those of one sender.
-    fn hours_after(&self, view: &View<'_>, since: Moment) -> Vec<(Moment, u64)> {
-        match self.along {
-            Along::Moment => view.tally.hours_after(since).collect(),
-            Along::Sender(_) => Vec::new(),
+            (_, Some(since)) => match view.tally.hours_after(self.along.sender(), since) {
+                Some(hours) => {
+                    let known = hours.iter().map(|(_, count)| count).sum();
+                    Total { known, uncounted: Some((since, Tally::next_hour(since))) }
+                }
+                None => Total { known: 0, uncounted: Some((since, END)) },
+            },
         }
     }
 
@@ -175,6 +179,21 @@ impl Walk<'_> {
         })
     }
 
+    /// What of a cursor's moment does not belong to the page.
+    fn skip<'c>(&self, view: &View<'_>, cursor: &'c Cursor) -> Result<Skip<'c>, ReadError> {
+        let row = match &cursor.last {
+            Last::Id(id) => return Ok(Skip::Past(id)),
+            Last::Row(row) => row,
+        };
+        let mut statement = view.connection.prepare_cached(include_str!("../../sql/rank_of_row.sql"))?;
+        let Moment { us, ns } = &cursor.moment;
+        let parameters = named_params! { ":row": row, ":us": us, ":ns": ns, ":from": self.along.sender() };
+        match statement.query_row(parameters, |row| row.get::<_, i64>(0))? {
+            0 => Err(ReadError::CursorGone),
+            rank => Ok(Skip::Rows(rank.unsigned_abs())),
+        }
+    }
+
     /// The rows of the page, and one more, so that it is known whether another page follows.
     fn rows(&self, view: &View<'_>, at: Moment, skip: Skip<'_>) -> Result<Vec<Placed>, ReadError> {
         let sql = match (self.along, &skip) {
@@ -220,26 +239,12 @@ fn bind(
     along: Along<'_>,
     parameters: &[(&str, &dyn ToSql)],
 ) -> rusqlite::Result<()> {
-    let from = match &along {
-        Along::Moment => None,
-        Along::Sender(from) => Some((":from", from as &dyn ToSql)),
-    };
+    let from = along.sender();
+    let from = from.as_ref().map(|from| (":from", from as &dyn ToSql));
     for (name, value) in parameters.iter().copied().chain(from) {
         let index =
             statement.parameter_index(name)?.ok_or_else(|| rusqlite::Error::InvalidParameterName(name.to_owned()))?;
         statement.raw_bind_parameter(index, value)?;
     }
     Ok(())
-}
-
-/// The message_id of the last message before the page.
-pub(super) fn cursor_id(view: &View<'_>, cursor: &Cursor) -> Result<String, ReadError> {
-    match &cursor.last {
-        Last::Id(id) => Ok(id.clone()),
-        Last::Row(row) => {
-            let mut statement = view.connection.prepare_cached(include_str!("../../sql/id_of_row.sql"))?;
-            let row = statement.query_row((row, cursor.moment.us, cursor.moment.ns), |row| row.get(0));
-            row.optional()?.ok_or(ReadError::CursorGone)
-        }
-    }
 }

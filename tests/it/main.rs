@@ -1,4 +1,22 @@
 //! The contract, line by line, driven through the real binary over real sockets.
+//!
+//! Nothing here uses the program's own code, so a test can only say what a user could see. Each test starts a server of
+//! its own (`harness`); a failure shows the reply and the log.
 
-/// The gate: bounds, malformed requests, good clients, attacks, drain.
-mod gate;
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod harness; // the binary in a fresh directory, and an HTTP client
+
+mod config; // the settings, the command line, the exit statuses
+mod durability; // kill -9, full disk, locked database, a log that nobody reads
+mod gate; // bounds, malformed requests, good clients, attacks, drain
+mod health; // live, ready, and the subcommand that asks
+mod logs; // one JSON object a line, whatever clients send
+mod messages; // GET /messages: which, in which order, page by page
+mod metrics; // GET /metrics: the whole page, and the counts of a known history
+mod routing; // which path and method lead where, and what every reply has
+mod shutdown; // signals
+mod stats; // GET /stats, also when another program writes
+mod takeover; // databases that this version did not write
+mod tidy; // the sources: modules, SQL, query plans
+mod webhook; // POST /webhook: who may store what

@@ -1,0 +1,52 @@
+//! Durable messages per second through the real binary, beside what SQLite alone can do with the same rows.
+//!
+//! `cargo bench --bench ingest`. Each line is a fresh database; the raw limit is one thread that writes the same rows
+//! into the same schema with the same rows per COMMIT. Both run on the machine's cores together with the load
+//! generator, and one after the other, so compare ratios and not figures of two runs.
+
+mod support;
+
+use std::time::{Duration, Instant};
+use support::{Directory, Sample, Service};
+
+fn main() {
+    let directory = Directory::new("ingest");
+    println!(
+        "| connections | messages | raw rows/s | messages/s | of raw | p50 ms | p99 ms | CPU ms per 1,000: gate | tiny_http | workers | log | raw rows, ms | peak RSS MiB |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
+    for (connections, messages, w, u) in [(64, 60_000, "64", "64"), (64, 60_000, "8", "64"), (64, 60_000, "16", "64"), (256, 60_000, "64", "64"), (256, 60_000, "64", "256"), (256,60_000,"8","256"), (256,60_000,"16","256"), (64, 60_000, "8", "64"), (64, 60_000, "64", "64")] {
+        let samples: Vec<Sample> = (0..messages).map(|index| Sample::new(index, 1_000)).collect();
+        let requests: Vec<Vec<u8>> = samples.iter().map(Sample::request).collect();
+
+        let path = directory.join(&format!("raw-{connections}-{w}-{u}-{}.db", fastrand::u64(..)));
+        Service::start(&path, &[]).stop(); // creates the schema
+        let mut raw = support::raw_database(&path);
+        let begun = Instant::now();
+        support::raw_insert(&mut raw, &samples, connections);
+        let raw_per_second = messages as f64 / begun.elapsed().as_secs_f64();
+        drop(raw);
+
+        let service = Service::start(&directory.join(&format!("served-{connections}-{}.db", fastrand::u64(..))), &[("LOG_LEVEL", "INFO"),("WORKERS",w),("UPSTREAM",u)]);
+        let load = support::load(service.address, &requests, connections);
+        let per_1000 = |time: Duration| time.as_secs_f64() * 1e3 / (messages as f64 / 1e3);
+        let (gate, workers, log) = (service.cpu_of("connection"), service.cpu_of("worker"), service.cpu_of("log"));
+        let tiny_http = service.cpu().saturating_sub(gate + workers + log);
+        let (_, stats) = service.get("/stats");
+        assert!(stats.contains(&format!("\"total_messages\":{messages},")), "{stats}");
+        println!(
+            "| {connections} w{w} u{u} | {messages} | {raw_per_second:.0} | {:.0} | {:.2} | {:.2} | {:.2} | {:.1} | {:.1} | {:.1} | {:.1} | {:.1} | {:.0} |",
+            load.per_second,
+            load.per_second / raw_per_second,
+            load.quantile(0.5).as_secs_f64() * 1e3,
+            load.quantile(0.99).as_secs_f64() * 1e3,
+            per_1000(gate),
+            per_1000(tiny_http),
+            per_1000(workers),
+            per_1000(log),
+            1e6 / raw_per_second,
+            service.memory_kib("VmHWM") as f64 / 1024.0,
+        );
+        service.stop();
+    }
+}

@@ -1,0 +1,2 @@
+-- When each message of a sender was sent, out of the index alone.
+SELECT ts_us FROM messages INDEXED BY messages_by_sender WHERE from_msisdn = ?1

@@ -1,0 +1,151 @@
+//! The tally beside SQL, over random histories in which another process writes too.
+
+use super::*;
+use crate::message::{MessageId, Msisdn};
+use crate::timestamp::Timestamp;
+use std::sync::mpsc;
+
+/// A store in a directory of its own, and another connection to its file.
+struct Two {
+    store: Arc<Store>,
+    other: Connection,
+    directory: PathBuf,
+}
+
+impl Two {
+    fn open() -> Two {
+        let directory = std::env::temp_dir().join(format!("webhook-inbox-test-{:016x}", fastrand::u64(..)));
+        std::fs::create_dir(&directory).unwrap();
+        let path = directory.join("inbox.db");
+        let options = Options { path: path.clone(), searches_max: 1 };
+        let store = Arc::new(Store::open(options, Arc::new(Metrics::new())).unwrap());
+        Two { store, other: Connection::open(path).unwrap(), directory }
+    }
+
+    fn commit(&self, messages: Vec<Message>) -> Outcome {
+        let (tell, told) = mpsc::channel();
+        self.store.commit(messages, move |outcome| tell.send(outcome).unwrap());
+        told.recv().unwrap()
+    }
+
+    fn count(&self, condition: &str) -> u64 {
+        let sql = format!("SELECT COUNT(*) FROM messages WHERE {condition}");
+        self.other.query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap() as u64
+    }
+
+    fn total(&self, from: Option<&str>, since: Option<&str>) -> u64 {
+        let since = since.map(|since| Timestamp::parse(since).unwrap().moment());
+        let from = from.map(str::to_owned);
+        let start = Start::Offset(0);
+        self.store.page(&Selection { from, since, needle: None, start, limit: 1 }).unwrap().total
+    }
+}
+
+impl Drop for Two {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.directory); // what is left over is in the directory for such things
+    }
+}
+
+fn message(id: u32, sender: u32, ts: &str) -> Message {
+    Message {
+        id: MessageId::parse(format!("m{id}")).unwrap(),
+        from: Msisdn::parse(format!("+{sender}")).unwrap(),
+        to: Msisdn::parse("+1".to_owned()).unwrap(),
+        ts: Timestamp::parse(ts).unwrap(),
+        text: None,
+    }
+}
+
+/// Within two days, on whole seconds, so that text order is time order and SQL can say what is right.
+fn random_ts() -> String {
+    let (day, hour) = (fastrand::u8(14..16), fastrand::u8(0..24));
+    format!("2025-01-{day}T{hour:02}:{:02}:{:02}Z", fastrand::u8(0..60), fastrand::u8(0..60))
+}
+
+fn agree(two: &Two) {
+    let since = random_ts();
+    let sender = format!("+{}", fastrand::u32(1..8));
+    let by_sender = format!("from_msisdn = '{sender}'");
+    let by_since = format!("ts >= '{since}'");
+    assert_eq!(two.total(None, None), two.count("1"));
+    assert_eq!(two.total(Some(&sender), None), two.count(&by_sender), "{sender}");
+    assert_eq!(two.total(None, Some(&since)), two.count(&by_since), "{since}");
+    assert_eq!(two.total(Some(&sender), Some(&since)), two.count(&format!("{by_sender} AND {by_since}")));
+
+    let stats = two.store.stats().unwrap();
+    let sql = "SELECT from_msisdn, COUNT(*) AS n FROM messages GROUP BY 1 ORDER BY n DESC, from_msisdn LIMIT 10";
+    let mut statement = two.other.prepare(sql).unwrap();
+    let expected =
+        statement.query_map([], |row| Ok(SenderCount { from: row.get(0)?, count: row.get::<_, i64>(1)? as u64 }));
+    assert_eq!(stats.messages_per_sender, expected.unwrap().collect::<rusqlite::Result<Vec<_>>>().unwrap());
+    let whole = "SELECT COUNT(DISTINCT from_msisdn), MIN(ts), MAX(ts) FROM messages";
+    let (senders, first, last): (i64, _, _) =
+        two.other.query_row(whole, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+    assert_eq!((stats.senders_count as i64, stats.first_message_ts, stats.last_message_ts), (senders, first, last));
+    assert_eq!(stats.total_messages, two.count("1"));
+}
+
+#[test]
+fn totals_and_stats_are_those_of_sql_whoever_writes() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    fastrand::seed(seed);
+    for _ in 0..6 {
+        let two = Two::open();
+        for _ in 0..60 {
+            let sql = |sql: &str| two.other.execute(sql, []).unwrap();
+            match fastrand::u8(0..10) {
+                0 => sql(&format!("DELETE FROM messages WHERE from_msisdn = '+{}'", fastrand::u32(1..20))),
+                1 => sql(&format!("UPDATE messages SET ts = '{}' WHERE rowid % 7 = 3", random_ts())),
+                2 => sql("UPDATE messages SET from_msisdn = '+5' WHERE rowid % 11 = 2"),
+                3 => sql(&format!(
+                    "INSERT OR IGNORE INTO messages (message_id, from_msisdn, to_msisdn, ts, text, created_at)
+                     VALUES ('o{}', '+3', '+1', '{}', NULL, '')",
+                    fastrand::u32(0..50),
+                    random_ts()
+                )),
+                _ => {
+                    let random = |_| message(fastrand::u32(0..2_000), fastrand::u32(1..20), &random_ts());
+                    let messages: Vec<Message> = (0..fastrand::usize(1..20)).map(random).collect();
+                    let sent = messages.len();
+                    assert_eq!(two.commit(messages).unwrap().len(), sent);
+                    sent
+                }
+            };
+            agree(&two);
+        }
+    }
+}
+
+#[test]
+fn a_sender_that_becomes_frequent_is_counted_by_the_hour_from_then_on() {
+    fastrand::seed(4096);
+    let two = Two::open();
+    let mut id = 0;
+    for _ in 0..72 {
+        // Groups that end on both sides of the 4,096th message, and others' messages between them.
+        let messages = (0..61).map(|index| {
+            id += 1;
+            message(id, if index == 60 { 7 } else { 2 }, &random_ts())
+        });
+        two.commit(messages.collect()).unwrap();
+        let since = random_ts();
+        let counted = two.count(&format!("from_msisdn = '+2' AND ts >= '{since}'"));
+        assert_eq!(two.total(Some("+2"), Some(&since)), counted, "after {id}");
+    }
+    assert!(two.count("from_msisdn = '+2'") > 4096);
+}
+
+#[test]
+fn the_messages_of_one_request_are_stored_all_or_none() {
+    let two = Two::open();
+    let outcome = two.commit(vec![message(1, 1, "2025-01-15T10:00:00Z"), message(1, 1, "2025-01-15T10:00:00Z")]);
+    assert_eq!(outcome, Ok(vec![Stored::Created, Stored::Duplicate]));
+    two.other.execute_batch("CREATE TRIGGER refuse BEFORE INSERT ON messages WHEN NEW.message_id = 'm3' BEGIN SELECT RAISE(ABORT, 'no'); END").unwrap();
+    let outcome = two.commit(vec![message(2, 1, "2025-01-15T10:00:00Z"), message(3, 1, "2025-01-15T10:00:00Z")]);
+    assert!(outcome.is_err());
+    assert_eq!(two.count("1"), 1);
+    assert!(two.commit(vec![message(4, 1, "2025-01-15T10:00:00Z")]).is_ok(), "the next group starts clean");
+    agree(&two);
+}

@@ -1,0 +1,165 @@
+//! Which path and method lead where, and what every reply has in common.
+
+use crate::harness::{Connection, SECRET, Server, delivery, sign};
+use serde_json::json;
+use std::collections::HashSet;
+
+const READ_PATHS: [&str; 5] = ["/messages", "/stats", "/health/live", "/health/ready", "/metrics"];
+
+#[test]
+fn an_unknown_path_is_404_whatever_the_method() {
+    let server = Server::start();
+    for path in [
+        "/",
+        "//",
+        "/webhook/",
+        "//webhook",
+        "/Webhook",
+        "/webhooks",
+        "/webhook%20",
+        "/%77ebhook",
+        "/./webhook",
+        "/x/../webhook",
+        "/messages/",
+        "/messages/m1",
+        "/messages%3Flimit=1",
+        "/stats/",
+        "/health",
+        "/health/",
+        "/health/ready/",
+        "/health//live",
+        "/metrics/",
+        "/docs",
+        "/openapi.json",
+        "/favicon.ico",
+    ] {
+        for method in ["GET", "POST", "DELETE"] {
+            let reply = server.request(method, path, &[], b"");
+            assert_eq!((reply.status, reply.text()), (404, r#"{"detail":"Not Found"}"#.to_owned()), "{method} {path}");
+            assert_eq!(reply.field("Content-Type"), Some("application/json"), "{method} {path}");
+        }
+    }
+    let body = delivery("m1");
+    let reply = server.post("/webhook/", Some(&sign(SECRET, &body)), &body);
+    assert_eq!(reply.status, 404, "reply: {reply:?}");
+    assert_eq!(server.message_ids(), Vec::<String>::new());
+}
+
+#[test]
+fn a_known_path_with_another_method_is_405_and_says_which_are_allowed() {
+    let server = Server::start();
+    let read = READ_PATHS.map(|path| (path, ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "get"], "GET, HEAD"));
+    let webhook = ("/webhook", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "post"], "POST");
+    for (path, methods, allow) in read.into_iter().chain([webhook]) {
+        for method in methods {
+            for target in [path.to_owned(), format!("{path}?limit=0")] {
+                let reply = server.request(method, &target, &[], b"");
+                assert_eq!(reply.status, 405, "{method} {target}\nreply: {reply:?}");
+                assert_eq!(reply.field("Allow"), Some(allow), "{method} {target}\nreply: {reply:?}");
+                if method != "HEAD" {
+                    assert_eq!(reply.text(), r#"{"detail":"Method Not Allowed"}"#, "{method} {target}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_query_string_does_not_matter_to_routing() {
+    let server = Server::start();
+    for path in READ_PATHS {
+        for query in ["", "a=b", "/webhook", "?", "%ff&&&=", "x=/stats"] {
+            let reply = server.get(&format!("{path}?{query}"));
+            assert_eq!(reply.status, 200, "{path}?{query}\nreply: {reply:?}");
+        }
+    }
+    let body = delivery("m1");
+    let reply = server.post("/webhook?x=/messages", Some(&sign(SECRET, &body)), &body);
+    assert_eq!(reply.status, 200, "reply: {reply:?}");
+    assert_eq!(server.get("/nowhere?/stats").status, 404);
+}
+
+#[test]
+fn head_answers_as_get_does_but_without_the_body() {
+    let server = Server::start();
+    server.deliver_all(&["m1", "m2"].map(delivery), 1);
+    for target in READ_PATHS.into_iter().chain(["/messages?limit=1", "/messages?limit=0", "/nowhere"]) {
+        let (get, head) = (server.get(target), server.request("HEAD", target, &[], b""));
+        assert_eq!(head.status, get.status, "{target}\nreply: {head:?}");
+        for name in ["Content-Type", "Link"] {
+            assert_eq!(head.field(name), get.field(name), "{target}\nreply: {head:?}");
+        }
+        if target != "/metrics" {
+            assert_eq!(head.field("Content-Length"), get.field("Content-Length"), "{target}\nreply: {head:?}");
+        }
+    }
+    let mut connection = Connection::open(server.address()).expect("the server accepts");
+    for _ in 0..3 {
+        // A body after HEAD would be taken for the next reply.
+        assert_eq!(connection.request("HEAD", "/stats", &[], b"").status, 200);
+        assert_eq!(connection.request("GET", "/health/live", &[], b"").text(), r#"{"status":"ok"}"#);
+    }
+}
+
+#[test]
+fn every_reply_has_a_request_id_of_its_own_which_is_a_version_4_uuid() {
+    let server = Server::with(&[("MAX_BODY_BYTES", "1000")]);
+    let body = delivery("m1");
+    let replies = [
+        server.deliver(&body),
+        server.deliver(&body),
+        server.deliver("x"),
+        server.deliver("x".repeat(2000)),
+        server.post("/webhook", None, &body),
+        server.get("/messages"),
+        server.get("/messages?limit=0"),
+        server.get("/stats"),
+        server.get("/health/live"),
+        server.get("/health/ready"),
+        server.get("/metrics"),
+        server.get("/nowhere"),
+        server.get("/webhook"),
+        server.request("HEAD", "/stats", &[], b""),
+        server.request("GET", "/stats", &[("X-Request-ID", "00000000-0000-4000-8000-000000000000")], b""),
+    ];
+    let mut seen = HashSet::new();
+    for reply in &replies {
+        let id = reply.field("X-Request-ID").unwrap_or_else(|| panic!("not exactly one id in {reply:?}"));
+        let shape = id.bytes().enumerate().all(|(index, byte)| match index {
+            8 | 13 | 18 | 23 => byte == b'-',
+            14 => byte == b'4',
+            19 => b"89ab".contains(&byte),
+            _ => byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte),
+        });
+        assert!(shape && id.len() == 36, "{id}");
+        assert!(seen.insert(id), "{id} twice");
+        assert_eq!(server.log_line(reply)["status"], reply.status, "reply: {reply:?}");
+    }
+    assert!(!seen.contains("00000000-0000-4000-8000-000000000000"), "the id is not the client's to choose");
+}
+
+#[test]
+fn a_connection_serves_many_requests() {
+    let server = Server::start();
+    let mut connection = Connection::open(server.address()).expect("the server accepts");
+    for index in 0..100 {
+        let reply = connection.deliver(&delivery(&format!("m{index}"))).expect("the server answers");
+        assert_eq!(reply.status, 200, "reply: {reply:?}");
+        assert_eq!(connection.request("GET", "/nowhere", &[], b"").status, 404);
+        let stats = connection.request("GET", "/stats", &[], b"").json();
+        assert_eq!(stats["total_messages"], json!(index + 1));
+    }
+}
+
+#[test]
+fn a_client_that_has_said_all_is_still_answered_and_then_the_connection_ends() {
+    let server = Server::start();
+    let mut connection = Connection::open(server.address()).expect("the server accepts");
+    connection
+        .send(b"GET /health/live HTTP/1.1\r\nHost: inbox\r\nConnection: close\r\n\r\n")
+        .expect("it takes a request");
+    connection.finish_sending().expect("the connection is open");
+    let reply = connection.read_reply("GET").expect("the server answers");
+    assert_eq!(reply.text(), r#"{"status":"ok"}"#);
+    assert!(connection.is_at_end());
+}
