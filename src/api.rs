@@ -5,13 +5,14 @@
 
 mod openapi;
 
+use crate::access::ReadToken;
 use crate::log::Log;
 use crate::message::Message;
 use crate::metrics::{Metrics, Observed, WebhookResult};
 use crate::query::{CURSOR_REFUSAL, Parameters};
 use crate::reply::{Fault, Reply, Status};
 use crate::store::{Item, Outcome, ReadError, Store, Stored, Unavailable, sqlite_version};
-use crate::webhook::{self, Rejection, Secret};
+use crate::webhook::{self, Rejection, Secrets};
 use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +27,8 @@ pub struct Request<'a> {
     pub query: &'a str,
     /// The value of each `X-Signature`.
     pub signatures: &'a [&'a str],
+    /// The value of each `Authorization`.
+    pub authorizations: &'a [&'a str],
     /// The body.
     pub body: Body,
 }
@@ -66,7 +69,9 @@ pub struct Delivery {
 
 /// All that the endpoints need.
 pub struct Api {
-    secret: Secret,
+    secrets: Secrets,
+    /// None: anybody may read.
+    read_token: Option<ReadToken>,
     store: Arc<Store>,
     metrics: Arc<Metrics>,
     log: Log,
@@ -75,8 +80,15 @@ pub struct Api {
 
 impl Api {
     /// The endpoints over a store. Once `stopping` is true, the service says that it is not ready.
-    pub fn new(secret: Secret, store: Arc<Store>, metrics: Arc<Metrics>, log: Log, stopping: Arc<AtomicBool>) -> Api {
-        Api { secret, store, metrics, log, stopping }
+    pub fn new(
+        secrets: Secrets,
+        read_token: Option<ReadToken>,
+        store: Arc<Store>,
+        metrics: Arc<Metrics>,
+        log: Log,
+        stopping: Arc<AtomicBool>,
+    ) -> Api {
+        Api { secrets, read_token, store, metrics, log, stopping }
     }
 
     /// Answers one request, or says what is to be stored before it can be answered.
@@ -87,6 +99,7 @@ impl Api {
         };
         Step::Answer(match (request.method, request.path) {
             ("POST", "/webhook") => return self.webhook(request, body),
+            ("GET" | "HEAD", "/messages" | "/stats" | "/metrics") if !self.may_read(request) => not_authorized(),
             ("GET" | "HEAD", "/messages") => self.messages(request.query),
             ("GET" | "HEAD", "/stats") => self.stats(),
             ("GET" | "HEAD", "/health/live") => health("ok"),
@@ -109,6 +122,10 @@ impl Api {
         self.store.commit(messages, move |outcome| answered(api.stored(first_id, outcome)));
     }
 
+    fn may_read(&self, request: &Request<'_>) -> bool {
+        self.read_token.as_ref().is_none_or(|token| token.is_in(request.authorizations))
+    }
+
     /// The first check of the contract's table, which is not only the webhook's.
     fn too_large(&self, request: &Request<'_>) -> Answer {
         let reply = Reply::detail(Status::ContentTooLarge, "request body too large");
@@ -119,7 +136,7 @@ impl Api {
     }
 
     fn webhook(&self, request: &Request<'_>, body: &[u8]) -> Step {
-        match webhook::receive(&self.secret, request.signatures, body) {
+        match webhook::receive(&self.secrets, request.signatures, body, &self.metrics) {
             Ok(messages) => Step::Store(messages),
             Err(Rejection::InvalidSignature) => {
                 let reply = Reply::detail(Status::Unauthorized, "invalid signature");
@@ -236,6 +253,11 @@ struct Word {
 
 fn health(status: &'static str) -> Answer {
     Reply::json(&Word { status }).into()
+}
+
+/// Whether the token was missing or wrong is not told.
+fn not_authorized() -> Answer {
+    Reply::detail(Status::Unauthorized, "invalid read token").with("WWW-Authenticate", "Bearer".to_owned()).into()
 }
 
 fn method_not_allowed(allow: &str) -> Answer {

@@ -14,11 +14,15 @@ Usage: webhook-inbox [serve]    run the service (settings come from the environm
 
 Settings, from the environment:
   WEBHOOK_SECRET   HMAC secret that the sender signs with                 (required)
+  WEBHOOK_SECRET_PREVIOUS   the one before it, which is taken too         (none)
+  READ_TOKEN       what readers show: Authorization: Bearer …             (none: anybody reads)
   DATABASE_URL     sqlite:////absolute/path.db or sqlite:///./path.db     (sqlite:////data/app.db)
   LISTEN_ADDR      address and port                                       (0.0.0.0:8000)
   LOG_LEVEL        DEBUG, INFO, WARNING or ERROR                          (INFO)
   WORKERS          threads that answer requests                           (64)
   TRUSTED_PROXIES  addresses and nets whose X-Forwarded-For is believed   (none)
+
+With _FILE after its name, each of the first three names a file that holds the value.
 
 Bounds of what clients may use:
   MAX_CONNECTIONS     connections open at once                            (512)

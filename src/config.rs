@@ -1,21 +1,29 @@
 //! The environment, read once, and taken apart into each part's own options.
 //!
 //! Every value is checked at the start and every fault reported, not just the first. No module below reads the
-//! environment.
+//! environment. What is secret may also be in a file that a variable names, or among the credentials that systemd has
+//! loaded; no fault ever quotes it.
 
+use crate::access::ReadToken;
 use crate::gate;
 use crate::log::Level;
 use crate::store;
-use crate::webhook::Secret;
+use crate::webhook::{Secret, Secrets};
+use std::ffi::OsString;
 use std::fmt;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// All settings, checked.
 pub struct Config {
-    /// `WEBHOOK_SECRET`.
-    pub secret: Secret,
+    /// `WEBHOOK_SECRET` and `WEBHOOK_SECRET_PREVIOUS`.
+    pub secrets: Secrets,
+    /// `READ_TOKEN`; none lets anybody read.
+    pub read_token: Option<ReadToken>,
     /// `DATABASE_URL`, and a part of the workers.
     pub store: store::Options,
     /// `LOG_LEVEL`.
@@ -45,6 +53,9 @@ impl std::error::Error for ConfigError {}
 /// A search (`q`) keeps a worker busy for as long as it takes; at most this share of the workers do that.
 const SEARCH_SHARE: usize = 4;
 
+/// Most bytes of a file with a secret in it: a path to something else, such as /dev/zero, does not fill the memory.
+const SECRET_BYTES_MAX: u64 = 64 << 10;
+
 impl Config {
     /// Reads the process's environment.
     pub fn from_env() -> Result<Config, ConfigError> {
@@ -57,9 +68,10 @@ impl Config {
         environment.listen_address().ok_or(ConfigError(environment.faults))
     }
 
-    fn read(variable: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+    fn read(variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Config, ConfigError> {
         let mut environment = Environment { variable, faults: Vec::new() };
-        let secret = environment.secret();
+        let secrets = environment.secrets();
+        let read_token = environment.read_token();
         let path = environment.value("DATABASE_URL", "sqlite:////data/app.db", database_path, || {
             "sqlite:////absolute/path.db or sqlite:///./relative/path.db".to_owned()
         });
@@ -72,9 +84,10 @@ impl Config {
         let trusted_proxies = environment.value("TRUSTED_PROXIES", "", gate::TrustedProxies::parse, || {
             "IP addresses or nets, separated by commas, for example 127.0.0.1,10.0.0.0/8".to_owned()
         });
-        match (secret, path, log_level, listen, workers, limits, trusted_proxies) {
+        match (secrets, read_token, path, log_level, listen, workers, limits, trusted_proxies) {
             (
-                Some(secret),
+                Some(secrets),
+                Some(read_token),
                 Some(path),
                 Some(log_level),
                 Some(listen),
@@ -84,34 +97,74 @@ impl Config {
             ) => {
                 let searches_max = (workers / SEARCH_SHARE).max(1);
                 let store = store::Options { path, searches_max };
-                Ok(Config { secret, store, log_level, listen, workers, limits, trusted_proxies })
+                Ok(Config { secrets, read_token, store, log_level, listen, workers, limits, trusted_proxies })
             }
             _ => Err(ConfigError(environment.faults)),
         }
     }
 }
 
-fn process_environment(name: &str) -> Option<String> {
-    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+fn process_environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
 }
 
 /// The variables, and what was found wrong with them so far. An empty value counts as one that is not set.
 struct Environment<'a> {
-    variable: &'a dyn Fn(&str) -> Option<String>,
+    variable: &'a dyn Fn(&str) -> Option<OsString>,
     faults: Vec<String>,
 }
 
 impl Environment<'_> {
-    fn secret(&mut self) -> Option<Secret> {
-        let secret = (self.variable)("WEBHOOK_SECRET").and_then(|secret| Secret::new(secret.as_bytes()));
-        if secret.is_none() {
+    fn secrets(&mut self) -> Option<Secrets> {
+        let current = self.confidential("WEBHOOK_SECRET");
+        let previous = self.confidential("WEBHOOK_SECRET_PREVIOUS");
+        let current = current?.and_then(|secret| Secret::new(&secret));
+        if current.is_none() {
             self.faults.push(
                 "WEBHOOK_SECRET is not set, so no signature could be checked. Set it to the secret that the sender \
-                 signs with, for example to the output of: openssl rand -hex 32"
+                 signs with, for example to the output of: openssl rand -hex 32; or WEBHOOK_SECRET_FILE to a file with \
+                 it"
+                .to_owned(),
+            );
+        }
+        Some(Secrets { current: current?, previous: previous?.and_then(|secret| Secret::new(&secret)) })
+    }
+
+    fn read_token(&mut self) -> Option<Option<ReadToken>> {
+        let Some(token) = self.confidential("READ_TOKEN")? else { return Some(None) };
+        let token = ReadToken::new(&token);
+        if token.is_none() {
+            self.faults.push(
+                "READ_TOKEN is nothing that can be sent in Authorization: Bearer. Set it to letters, digits and -._~+/ \
+                 (and = at the end), for example to the output of: openssl rand -hex 32"
                     .to_owned(),
             );
         }
-        secret
+        token.map(Some)
+    }
+
+    /// The value of a variable that nobody else should see; `Some(None)` when there is none, `None` and a fault when it
+    /// cannot be used.
+    ///
+    /// It is the variable itself, or what is in the file that `NAME_FILE` names, or, with neither, the credential
+    /// `NAME` that systemd has loaded (`LoadCredential=`).
+    fn confidential(&mut self, name: &str) -> Option<Option<Vec<u8>>> {
+        let variable = |name: &str| (self.variable)(name).filter(|value| !value.is_empty());
+        let name_file = format!("{name}_FILE");
+        let found = match (variable(name), variable(&name_file)) {
+            (Some(_), Some(_)) => Err(format!("{name} and {name_file} are both set. Set only one of them.")),
+            (Some(value), None) => Ok(Some(value.into_vec())),
+            (None, Some(path)) => {
+                secret_in(Path::new(&path)).map(Some).map_err(|error| format!("{name_file}: {error}"))
+            }
+            (None, None) => match variable("CREDENTIALS_DIRECTORY").map(|directory| Path::new(&directory).join(name)) {
+                Some(path) if path.symlink_metadata().is_ok() => {
+                    secret_in(&path).map(Some).map_err(|error| format!("the credential {name}: {error}"))
+                }
+                _ => Ok(None),
+            },
+        };
+        found.map_err(|fault| self.faults.push(fault)).ok()
     }
 
     fn listen_address(&mut self) -> Option<SocketAddr> {
@@ -167,13 +220,38 @@ impl Environment<'_> {
         parse: impl FnOnce(&str) -> Option<T>,
         right: impl FnOnce() -> String,
     ) -> Option<T> {
-        let value = (self.variable)(name).filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned());
+        let value = (self.variable)(name).map(|value| value.to_string_lossy().into_owned());
+        let value = value.filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned());
         let parsed = parse(&value);
         if parsed.is_none() {
             self.faults.push(format!("{name} is {value:?}, which cannot be used. Set it to {}.", right()));
         }
         parsed
     }
+}
+
+/// The content of a file without the end of its last line, which editors and `openssl rand` put there.
+fn secret_in(path: &Path) -> Result<Vec<u8>, String> {
+    let mut secret = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(SECRET_BYTES_MAX + 1).read_to_end(&mut secret));
+    let path = path.display();
+    read.map_err(|error| match error.kind() {
+        ErrorKind::NotFound => format!("there is no file {path}. Create it, or name another."),
+        ErrorKind::PermissionDenied => format!("{path} cannot be read: {error}. Let the service's user read it."),
+        _ => format!("{path} cannot be read: {error}"),
+    })?;
+    if secret.len() as u64 > SECRET_BYTES_MAX {
+        return Err(format!(
+            "{path} has more than {SECRET_BYTES_MAX} bytes, so it holds no secret. Name another file."
+        ));
+    }
+    let without_end = secret.strip_suffix(b"\n").map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let length = without_end.map_or(secret.len(), <[u8]>::len);
+    secret.truncate(length);
+    if secret.is_empty() {
+        return Err(format!("{path} is empty. Write the secret into it."));
+    }
+    Ok(secret)
 }
 
 /// What comes after `sqlite:///` is a path, as in SQLAlchemy, which the original service used.
@@ -189,7 +267,9 @@ mod tests {
     use super::*;
 
     fn read(environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        Config::read(&|name| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string()))
+        Config::read(&|name| {
+            environment.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
+        })
     }
 
     #[test]

@@ -143,6 +143,12 @@ impl Gate {
         Ok(Gate { shared, accepting, awake })
     }
 
+    /// What sees whether the workers answer, from then on and in any thread.
+    pub fn prober(&self) -> impl Fn() -> Result<()> + Send + use<> {
+        let shared = Arc::clone(&self.shared);
+        move || shared.upstream.probe()
+    }
+
     /// Stops accepting, closes what is idle, lets the requests in flight be answered with `Connection: close`, and waits
     /// until every connection is gone, or the deadline has passed. Returns how many were left then.
     pub fn drain(self, deadline: Instant) -> usize {
@@ -162,7 +168,8 @@ impl Shared {
     }
 }
 
-/// The accepting thread: nothing but draining ends it. The listener is closed when it returns.
+/// The accepting thread: nothing but draining ends it. The listener is closed when it returns, but
+/// not shut down: if a service manager holds the same socket, what it queues from then on is for the successor.
 fn accept_all(shared: &Arc<Shared>, listener: &TcpListener, asleep: &UnixStream) {
     let mut logged: Option<Instant> = None;
     while !shared.draining() {

@@ -2,15 +2,17 @@
 //!
 //! A request arrives at the [`gate`], which bounds its size and time and passes it on whole. A worker of the [`server`]
 //! pulls it from tiny_http, and [`api`] picks the endpoint by method and path. For a delivery, [`webhook`] checks the
-//! signature over the raw body and parses it into [`message`]s, each with a [`timestamp`]; for a page, [`query`] turns
-//! the query string into a selection. [`store`] commits the messages together with those of other requests that wait,
-//! or reads the page. Only then does the [`reply`] go out: 200 means on disk.
+//! signature over the raw body and parses it into [`message`]s, each with a [`timestamp`]; for a page, [`access`] says who
+//! may read, and [`query`] turns the query string into a selection. [`store`] commits the messages together with those of
+//! other requests that wait, or reads the page. Only then does the [`reply`] go out: 200 means on disk.
 //!
 //! The modules are declared in that order, and each uses only those declared below it, so the list is the architecture.
 
 pub mod cli;
 
 pub mod command;
+
+pub mod systemd;
 
 pub mod config;
 
@@ -19,6 +21,8 @@ pub mod gate;
 pub mod server;
 
 pub mod api;
+
+pub mod access;
 
 pub mod webhook;
 

@@ -90,6 +90,25 @@ impl WebhookResult {
     }
 }
 
+/// The `secret` label of `inbox_signature_matches_total`: which of the two secrets a right signature was made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "webhook::Secrets says what each is")]
+pub enum MatchedSecret {
+    Current,
+    Previous,
+}
+
+impl MatchedSecret {
+    const ALL: [MatchedSecret; 2] = [MatchedSecret::Current, MatchedSecret::Previous];
+
+    fn label(self) -> &'static str {
+        match self {
+            MatchedSecret::Current => "current",
+            MatchedSecret::Previous => "previous",
+        }
+    }
+}
+
 /// The `reason` label of `inbox_gate_rejections_total`: why the gate answered a request itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "gate/refusal.rs says of each what the client is told")]
@@ -220,6 +239,7 @@ impl<const N: usize> Histogram<N> {
 pub struct Metrics {
     requests: [[AtomicU64; Status::ALL.len()]; Path::ALL.len()],
     webhooks: [AtomicU64; WebhookResult::ALL.len()],
+    signature_matches: [AtomicU64; MatchedSecret::ALL.len()],
     rejections: [AtomicU64; Rejection::ALL.len()],
     latency_ms: Histogram<9>,
     /// Client connections that have a thread now.
@@ -275,6 +295,7 @@ impl Metrics {
         Metrics {
             requests: [const { [const { AtomicU64::new(0) }; Status::ALL.len()] }; Path::ALL.len()],
             webhooks: [const { AtomicU64::new(0) }; WebhookResult::ALL.len()],
+            signature_matches: [const { AtomicU64::new(0) }; MatchedSecret::ALL.len()],
             rejections: [const { AtomicU64::new(0) }; Rejection::ALL.len()],
             latency_ms: Histogram::new([10., 25., 50., 100., 250., 500., 1000., 2500., 5000.]),
             connections_open: AtomicU64::new(0),
@@ -303,6 +324,11 @@ impl Metrics {
     /// Counts one outcome of POST /webhook.
     pub fn webhook(&self, result: WebhookResult) {
         self.webhooks[result as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Counts one delivery with a right signature.
+    pub fn signature_match(&self, secret: MatchedSecret) {
+        self.signature_matches[secret as usize].fetch_add(1, Relaxed);
     }
 
     /// Counts one request that the gate answered itself.
@@ -336,6 +362,11 @@ impl Metrics {
         page.sample("inbox_build_info", &labels, 1);
         let started = self.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         page.single("process_start_time_seconds", "When the process started, Unix time.", "gauge", started);
+        page.head("inbox_signature_matches_total", "Deliveries with a right signature, by secret.", "counter");
+        for secret in MatchedSecret::ALL {
+            let count = self.signature_matches[secret as usize].load(Relaxed);
+            page.sample("inbox_signature_matches_total", &[("secret", secret.label())], count);
+        }
         page.head("inbox_gate_rejections_total", "Requests that the gate answered itself, by reason.", "counter");
         for rejection in Rejection::ALL {
             let count = self.rejections[rejection as usize].load(Relaxed);
@@ -421,6 +452,9 @@ mod tests {
         }
         for (index, result) in WebhookResult::ALL.into_iter().enumerate() {
             assert_eq!(result as usize, index);
+        }
+        for (index, secret) in MatchedSecret::ALL.into_iter().enumerate() {
+            assert_eq!(secret as usize, index);
         }
         for (index, rejection) in Rejection::ALL.into_iter().enumerate() {
             assert_eq!(rejection as usize, index);

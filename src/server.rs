@@ -120,8 +120,10 @@ impl Work {
         };
         let (path, query) = split(request.url());
         let signatures: Vec<&str> = fields(&request, "X-Signature").collect();
+        let authorizations: Vec<&str> = fields(&request, "Authorization").collect();
         let method = request.method().as_str();
-        match self.api.answer(&Request { method, path, query, signatures: &signatures, body }) {
+        let (signatures, authorizations) = (&*signatures, &*authorizations);
+        match self.api.answer(&Request { method, path, query, signatures, authorizations, body }) {
             Step::Answer(answer) => self.finish(request, taken_us, answer),
             Step::Store(messages) => {
                 let work = Arc::clone(self);

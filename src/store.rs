@@ -183,6 +183,13 @@ impl Store {
         disk.f_bavail.checked_mul(disk.f_frsize)
     }
 
+    /// Whether the database answers a read at all; one that takes no writes for now does.
+    pub fn answers(&self) -> Result<(), Unavailable> {
+        let turn = self.turns.take(Side::Read);
+        let row_max = turn.connection.query_row(include_str!("../sql/rowid_max.sql"), [], |row| row.get::<_, i64>(0));
+        row_max.map(|_| ()).map_err(|error| Unavailable::from(&error))
+    }
+
     /// Bytes of the database file and of its write-ahead log, as far as they can be seen.
     pub fn sizes(&self) -> (Option<u64>, Option<u64>) {
         let size = |path: &std::path::Path| path.metadata().ok().map(|metadata| metadata.len());

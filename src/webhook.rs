@@ -6,9 +6,10 @@
 mod native;
 mod signature;
 
-pub use signature::{Secret, Verified};
+pub use signature::{Secret, Secrets, Verified};
 
 use crate::message::Message;
+use crate::metrics::Metrics;
 use crate::reply::Fault;
 
 /// Why a delivery was refused.
@@ -20,8 +21,15 @@ pub enum Rejection {
     Invalid(Vec<Fault>),
 }
 
-/// Checks the signature and parses the body: the messages of one delivery, at least one.
-pub fn receive(secret: &Secret, signatures: &[&str], body: &[u8]) -> Result<Vec<Message>, Rejection> {
-    let verified = secret.verify(signatures, body).ok_or(Rejection::InvalidSignature)?;
+/// Checks the signature, counts which secret it was made with, and parses the body: the messages of one delivery, at
+/// least one.
+pub fn receive(
+    secrets: &Secrets,
+    signatures: &[&str],
+    body: &[u8],
+    metrics: &Metrics,
+) -> Result<Vec<Message>, Rejection> {
+    let (verified, matched) = secrets.verify(signatures, body).ok_or(Rejection::InvalidSignature)?;
+    metrics.signature_match(matched);
     native::parse(verified).map(|message| vec![message]).map_err(Rejection::Invalid)
 }

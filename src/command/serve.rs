@@ -8,6 +8,7 @@ use crate::log::{Level, Log};
 use crate::metrics::Metrics;
 use crate::server::Server;
 use crate::store::{Store, Unavailable, sqlite_version};
+use crate::systemd;
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
@@ -27,6 +28,7 @@ const LOG_TIME: Duration = Duration::from_secs(1);
 pub(super) fn serve() -> Result<(), Failure> {
     let config = Config::from_env().map_err(|error| Failure { status: CONFIG, text: error.to_string() })?;
     let failed = |what: String| Failure { status: FAILED, text: what };
+    let inherited = systemd::inherited_listener().map_err(|text| Failure { status: CONFIG, text })?;
     let log = Log::start(config.log_level).map_err(|error| failed(format!("cannot start a thread: {error}")))?;
     log_panics(&log);
     let signals = signals().map_err(|error| failed(format!("cannot handle signals: {error}")))?;
@@ -35,17 +37,22 @@ pub(super) fn serve() -> Result<(), Failure> {
     let begun = Instant::now();
     let path = config.store.path.display().to_string();
     let directory = config.store.path.parent().unwrap_or(Path::new(".")).to_owned();
+    systemd::starting(&format!("opening {path}"), &log);
     let store = Store::open(config.store, Arc::clone(&metrics));
     let store = Arc::new(store.map_err(|error| Failure { status: IO_ERROR, text: error.to_string() })?);
     let details = json!({ "path": path, "duration_ms": begun.elapsed().as_millis() as u64 });
     log.event(Level::Info, "database opened", details);
 
-    let listener = TcpListener::bind(config.listen).and_then(|listener| Ok((listener.local_addr()?, listener)));
+    let activated = inherited.is_some();
+    let listener = inherited.map_or_else(|| TcpListener::bind(config.listen), Ok);
+    let listener = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
     let (address, listener) = listener.map_err(|error| {
         failed(format!("cannot listen on {}: {error}. Set LISTEN_ADDR to an address that is free.", config.listen))
     })?;
     let stopping = Arc::new(AtomicBool::new(false));
-    let api = Api::new(config.secret, Arc::clone(&store), metrics.clone(), log.clone(), stopping.clone());
+    let anybody_reads = config.read_token.is_none();
+    let (secrets, read_token) = (config.secrets, config.read_token);
+    let api = Api::new(secrets, read_token, Arc::clone(&store), metrics.clone(), log.clone(), stopping.clone());
     let (private, upstream) = gate::bind(&directory, config.workers)
         .map_err(|error| failed(format!("cannot make a socket in {}: {error}", directory.display())))?;
     let body_bytes_max = config.limits.body_bytes_max;
@@ -61,13 +68,28 @@ pub(super) fn serve() -> Result<(), Failure> {
     )?;
     let details = json!({
         "address": address.to_string(),
+        "socket_activation": activated,
         "workers": config.workers,
         "version": env!("CARGO_PKG_VERSION"),
         "sqlite_version": sqlite_version(),
     });
     log.event(Level::Info, "listening", details);
+    if anybody_reads && !address.ip().to_canonical().is_loopback() {
+        let message = "whoever reaches this address can read all messages; set READ_TOKEN, or listen on 127.0.0.1";
+        log.event(Level::Warning, message, json!({ "address": address.to_string() }));
+    }
+    systemd::ready(&format!("listening on {address}"), &log);
+    let (probed, worker_answers) = (Arc::clone(&store), gate.prober());
+    let alive = move || {
+        probed.answers().map_err(|Unavailable(reason)| format!("the database does not answer: {reason}"))?;
+        worker_answers().map_err(|error| format!("no worker answers: {error}"))
+    };
+    let feeder = systemd::feed_watchdog(alive, log.clone())
+        .map_err(|error| failed(format!("cannot start a thread: {error}")))?;
 
     wait_for_signal(signals, &log, &stopping);
+    drop(feeder);
+    systemd::stopping("answering what is in flight", &log);
     let deadline = Instant::now() + DRAIN_TIME;
     let still_open = gate.drain(deadline);
     let still_busy = server.stop(deadline);

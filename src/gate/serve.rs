@@ -56,7 +56,7 @@ pub(super) fn serve(shared: &Shared, connection: &Connection) -> End {
         if input.bytes().is_empty() {
             connection.idle();
             if shared.draining() && !connection.input_waits() {
-                return End::Close;
+                return End::Linger; // a request that comes at this very moment is not answered, but not reset either
             }
             match input.fill(shared.limits.idle_time, Rejection::HeadTime) {
                 Ok(()) => {}

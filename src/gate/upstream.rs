@@ -91,6 +91,11 @@ impl Upstream {
         Ok(())
     }
 
+    /// Has tiny_http take a connection more, and a worker answer a request on it.
+    pub(super) fn probe(&self) -> Result<()> {
+        self.open().map(drop)
+    }
+
     /// Sends one request, and writes the response into `answer`, with what `connection` says by then in place of
     /// tiny_http's own `Connection` and `Server` fields.
     pub(super) fn exchange(

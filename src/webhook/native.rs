@@ -146,12 +146,13 @@ impl<'de> Deserialize<'de> for Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::webhook::Secret;
+    use crate::webhook::{Secret, Secrets};
     use hmac::{Hmac, KeyInit, Mac};
 
     fn parse_bytes(body: &[u8]) -> Result<Message, Vec<Fault>> {
         let tag = Hmac::<sha2::Sha256>::new_from_slice(b"s").unwrap().chain_update(body).finalize().into_bytes();
-        parse(Secret::new(b"s").unwrap().verify(&[&hex::encode(tag)], body).unwrap())
+        let secrets = Secrets { current: Secret::new(b"s").unwrap(), previous: None };
+        parse(secrets.verify(&[&hex::encode(tag)], body).unwrap().0)
     }
 
     fn faults(body: &str) -> String {

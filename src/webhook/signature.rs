@@ -1,14 +1,24 @@
 //! `X-Signature`: hex of HMAC-SHA256 over the raw body (RFC 2104, FIPS 198-1).
 
+use crate::metrics::MatchedSecret;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::fmt;
 
-/// The shared secret. It is not printed, and there is nothing to do with it but to check.
+/// A shared secret. It is not printed, and there is nothing to do with it but to check.
 #[derive(Clone)]
 pub struct Secret(Hmac<Sha256>);
 
-/// A body whose signature matched. [`Secret::verify`] is the only maker, so no parser ever sees anything else.
+/// The secrets that a sender may sign with: one, or two while it changes from one to the other.
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    /// The one that senders have, or are to have.
+    pub current: Secret,
+    /// The one that it replaces; none when no sender signs with it any more.
+    pub previous: Option<Secret>,
+}
+
+/// A body whose signature matched. [`Secrets::verify`] is the only maker, so no parser ever sees anything else.
 #[derive(Clone, Copy, Debug)]
 pub struct Verified<'a>(&'a [u8]);
 
@@ -19,12 +29,28 @@ impl Secret {
         (!secret.is_empty()).then(|| Hmac::new_from_slice(secret).ok().map(Secret)).flatten()
     }
 
-    /// The body as verified, if there is exactly one signature and it is right. Compares in constant time.
-    pub fn verify<'a>(&self, signatures: &[&str], body: &'a [u8]) -> Option<Verified<'a>> {
+    /// Whether that is the body's tag. Compares in constant time.
+    fn matches(&self, tag: &[u8; 32], body: &[u8]) -> bool {
+        self.0.clone().chain_update(body).verify_slice(tag).is_ok()
+    }
+}
+
+impl Secrets {
+    /// The body as verified, and by which secret, if there is exactly one signature and it is right.
+    ///
+    /// The tag is compared with that of each secret, in constant time, whichever matches: how long it takes tells what
+    /// anybody may know, the length of the body and whether the signature is one by its form.
+    pub fn verify<'a>(&self, signatures: &[&str], body: &'a [u8]) -> Option<(Verified<'a>, MatchedSecret)> {
         let [signature] = signatures else { return None };
         let tag = parse(signature)?;
-        self.0.clone().chain_update(body).verify_slice(&tag).ok()?;
-        Some(Verified(body))
+        let current = self.current.matches(&tag, body);
+        let previous = self.previous.as_ref().is_some_and(|previous| previous.matches(&tag, body));
+        let matched = match (current, previous) {
+            (true, _) => MatchedSecret::Current,
+            (false, true) => MatchedSecret::Previous,
+            (false, false) => return None,
+        };
+        Some((Verified(body), matched))
     }
 }
 
@@ -59,8 +85,28 @@ mod tests {
     const DATA: &[u8] = b"what do ya want for nothing?";
     const TAG: &str = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
 
+    fn secrets(current: &[u8], previous: Option<&[u8]>) -> Secrets {
+        Secrets { current: Secret::new(current).unwrap(), previous: previous.and_then(Secret::new) }
+    }
+
     fn verifies(signatures: &[&str]) -> bool {
-        Secret::new(KEY).unwrap().verify(signatures, DATA).is_some()
+        secrets(KEY, None).verify(signatures, DATA).is_some()
+    }
+
+    #[test]
+    fn either_secret_verifies_and_which_it_was_is_told() {
+        use MatchedSecret::{Current, Previous};
+        for (current, previous, matched) in [
+            (KEY, None, Some(Current)),
+            (KEY, Some(&b"old"[..]), Some(Current)),
+            (KEY, Some(KEY), Some(Current)),
+            (b"new", Some(KEY), Some(Previous)),
+            (b"new", Some(b"old"), None),
+            (b"new", None, None),
+        ] {
+            let verified = secrets(current, previous).verify(&[TAG], DATA);
+            assert_eq!(verified.map(|(_, matched)| matched), matched, "{current:?} {previous:?}");
+        }
     }
 
     #[test]
@@ -96,7 +142,7 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_of_tag_or_body_is_noticed() {
-        let secret = Secret::new(KEY).unwrap();
+        let secrets = secrets(KEY, None);
         for bit in 0..256 {
             let mut tag = hex::decode(TAG).unwrap();
             tag[bit / 8] ^= 1 << (bit % 8);
@@ -105,7 +151,7 @@ mod tests {
         for bit in 0..DATA.len() * 8 {
             let mut data = DATA.to_vec();
             data[bit / 8] ^= 1 << (bit % 8);
-            assert!(secret.verify(&[TAG], &data).is_none());
+            assert!(secrets.verify(&[TAG], &data).is_none());
         }
     }
 

@@ -55,6 +55,21 @@ def check_that_it_got_past_the_signature(service):
         check(count > 10, f"more than 10 deliveries ended as {' or '.join(results)}", "\n".join(samples))
 
 
+def check_read_token(binary, document):
+    """Where READ_TOKEN is set, exactly the operations that the document says need it."""
+    token = {"Authorization": "Bearer token"}
+    with tempfile.TemporaryDirectory() as directory, Service(binary, directory, READ_TOKEN="token") as service:
+        for path, operations in document["paths"].items():
+            if "get" not in operations:
+                continue
+            needs_token = {"READ_TOKEN": []} in operations["get"].get("security", [])
+            check_equal("401" in operations["get"]["responses"], needs_token, f"401 of {path} is described")
+            status, fields, _ = service.request("GET", path)
+            right = (401, "Bearer") if needs_token else (200, None)
+            check_equal((status, fields["WWW-Authenticate"]), right, f"{path} without a token")
+            check_equal(service.request("GET", path, fields=token)[0], 200, f"{path} with the token")
+
+
 def main(binary):
     with tempfile.TemporaryDirectory() as directory, Service(binary, directory) as service:
         status, fields, body = service.request("GET", "/openapi.json")
@@ -80,6 +95,7 @@ def main(binary):
         check_equal(ran.returncode, 0, "schemathesis finds no failure")
         check(service.is_ready(), "the service is ready after all that", service.log()[-2000:])
         check_that_it_got_past_the_signature(service)
+    check_read_token(binary, document)
     print("openapi: the service does what /openapi.json says")
 
 

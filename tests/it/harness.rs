@@ -180,7 +180,6 @@ impl Server {
             .env("LISTEN_ADDR", "127.0.0.1:0")
             .env("DATABASE_URL", format!("sqlite:///{}", directory.database().display()))
             .envs(settings.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program can be started");
@@ -400,8 +399,8 @@ pub(crate) fn ids(items: &[Value]) -> Vec<String> {
 }
 
 /// Lower-case hex of HMAC-SHA256.
-pub(crate) fn sign(secret: &str, body: impl AsRef<[u8]>) -> String {
-    let hmac = Hmac::<sha2::Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length");
+pub(crate) fn sign(secret: impl AsRef<[u8]>, body: impl AsRef<[u8]>) -> String {
+    let hmac = Hmac::<sha2::Sha256>::new_from_slice(secret.as_ref()).expect("HMAC takes keys of any length");
     hex::encode(hmac.chain_update(body).finalize().into_bytes())
 }
 

@@ -7,6 +7,7 @@
 
 mod harness; // the binary in a fresh directory, and an HTTP client
 
+mod access; // who may read, and with which secrets one may write
 mod config; // the settings, the command line, the exit statuses
 mod durability; // kill -9, full disk, locked database, a log that nobody reads
 mod gate; // bounds, malformed requests, good clients, attacks, drain
@@ -17,6 +18,7 @@ mod metrics; // GET /metrics: the whole page, and the counts of a known history
 mod routing; // which path and method lead where, and what every reply has
 mod shutdown; // signals
 mod stats; // GET /stats, also when another program writes
+mod systemd; // the unit files, what the service manager is told, its watchdog, its sockets
 mod takeover; // databases that this version did not write
 mod tidy; // the sources: modules, SQL, query plans
 mod webhook; // POST /webhook: who may store what

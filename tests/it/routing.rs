@@ -4,8 +4,7 @@ use crate::harness::{Connection, SECRET, Server, delivery, sign};
 use serde_json::json;
 use std::collections::HashSet;
 
-const READ_PATHS: [&str; 6] =
-    ["/messages", "/stats", "/health/live", "/health/ready", "/metrics", "/openapi.json"];
+const READ_PATHS: [&str; 6] = ["/messages", "/stats", "/health/live", "/health/ready", "/metrics", "/openapi.json"];
 
 #[test]
 fn an_unknown_path_is_404_whatever_the_method() {
