@@ -62,6 +62,9 @@ def unpack(tarball, directory):
     check(len(binary) < BINARY_BYTES_MAX, f"the binary is smaller than {BINARY_BYTES_MAX} bytes", len(binary))
     for place in (ROOT, pathlib.Path(os.environ.get("CARGO_HOME", pathlib.Path.home() / ".cargo"))):
         check(str(place).encode() not in binary, f"the binary does not name {place}, where it was built")
+    version = subprocess.run([unpacked / "webhook-inbox", "--version"], capture_output=True, text=True, timeout=10).stdout
+    (sqlite,) = re.findall(r"SQLite [0-9.]+", version)
+    check(f"**{sqlite}**" in (unpacked / "README.md").read_text(), f"README.md says that it bundles {sqlite}")
     return unpacked
 
 
