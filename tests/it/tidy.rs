@@ -31,7 +31,9 @@ fn files(directory: &str) -> BTreeMap<PathBuf, String> {
 /// The program without its unit tests, which may look anywhere.
 fn sources() -> BTreeMap<PathBuf, String> {
     let without_tests = |text: String| text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
-    files("src").into_iter().map(|(path, text)| (path, without_tests(text))).collect()
+    let is_program = |path: &Path| !path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("tests"));
+    let files = files("src").into_iter().filter(|(path, _)| is_program(path));
+    files.map(|(path, text)| (path, without_tests(text))).collect()
 }
 
 fn is_comment(line: &str) -> bool {
