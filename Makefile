@@ -3,7 +3,7 @@
 # For trying it out on one's own machine; anybody who reads this file knows it.
 DEVELOPMENT_SECRET := development-secret
 
-.PHONY: help run test lint bench up down logs
+.PHONY: help run test lint bench dist up down logs
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 8
@@ -26,6 +26,28 @@ lint: ## check formatting and run clippy; any warning is an error
 
 bench: ## run the benchmarks
 	cargo bench --locked
+
+# Built for the machine that it runs on. A release for another is made there, or in an image of that architecture.
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+RELEASE = webhook-inbox-$(VERSION)-$(firstword $(subst -, ,$(HOST)))-linux
+# The date of everything in the tarball, so that the same commit makes the same bytes.
+DATE = $(shell git log -1 --format=%ct)
+BINARY_BYTES_MAX := 5000000
+# Where the sources lay when they were compiled is nobody's business, and would make every machine's binary another.
+DIST_FLAGS = -C target-feature=+crt-static \
+    --remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo
+
+dist: ## build the static binary and a release of it in target/dist
+	RUSTFLAGS="$(DIST_FLAGS)" cargo build --release --locked --target $(HOST)
+	rm -rf target/dist && mkdir -p target/dist/$(RELEASE)
+	cp -R target/$(HOST)/release/webhook-inbox deploy README.md LICENSE target/dist/$(RELEASE)
+	chmod -R u=rwX,go=rX target/dist/$(RELEASE)
+	cd target/dist/$(RELEASE) && find . -type f ! -name SHA256SUMS | LC_ALL=C sort | xargs sha256sum > SHA256SUMS
+	cd target/dist && tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@$(DATE) -cf - $(RELEASE) \
+	    | gzip -9n > $(RELEASE).tar.gz && sha256sum $(RELEASE).tar.gz > $(RELEASE).tar.gz.sha256
+	@bytes=$$(stat -c %s target/dist/$(RELEASE)/webhook-inbox); echo "the binary has $$bytes bytes"; \
+	    [ $$bytes -lt $(BINARY_BYTES_MAX) ] || { echo "that is more than $(BINARY_BYTES_MAX)" >&2; exit 1; }
 
 up: ## build the image and start the container; needs WEBHOOK_SECRET
 	docker compose up --build --detach

@@ -3,6 +3,8 @@
 //! It turns a whole request into a whole answer and knows nothing of connections. What is counted and logged of every
 //! request, [`server`](crate::server) does; what only a webhook has, is said in the [`Answer`].
 
+mod openapi;
+
 use crate::access::ReadToken;
 use crate::log::Log;
 use crate::message::Message;
@@ -103,8 +105,9 @@ impl Api {
             ("GET" | "HEAD", "/health/live") => health("ok"),
             ("GET" | "HEAD", "/health/ready") => self.ready(),
             ("GET" | "HEAD", "/metrics") => self.metrics(),
+            ("GET" | "HEAD", "/openapi.json") => openapi::document().into(),
             (_, "/webhook") => method_not_allowed("POST"),
-            (_, "/messages" | "/stats" | "/health/live" | "/health/ready" | "/metrics") => {
+            (_, "/messages" | "/stats" | "/health/live" | "/health/ready" | "/metrics" | "/openapi.json") => {
                 method_not_allowed("GET, HEAD")
             }
             _ => Reply::detail(Status::NotFound, "Not Found").into(),
@@ -227,8 +230,10 @@ impl Api {
         let (database_bytes, wal_bytes) = self.store.sizes();
         let observed = Observed {
             sqlite_version: sqlite_version(),
+            ready: !self.stopping.load(Ordering::Relaxed) && !self.store.write_failed(),
             database_bytes,
             wal_bytes,
+            disk_free_bytes: self.store.disk_free(),
             log_lines_dropped: self.log.lines_dropped(),
         };
         let reply = Reply {

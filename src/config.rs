@@ -34,6 +34,8 @@ pub struct Config {
     pub workers: usize,
     /// `MAX_CONNECTIONS`, `MAX_BODY_BYTES` and the other bounds of the gate.
     pub limits: gate::Limits,
+    /// `TRUSTED_PROXIES`: whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: gate::TrustedProxies,
 }
 
 /// What is wrong with the environment, a line for each variable.
@@ -95,7 +97,10 @@ impl Config {
         // As many as fill one COMMIT. Each is a thread with a stack of 512 KiB, of which it touches little.
         let workers = environment.number("WORKERS", 64, 1, 1024);
         let limits = environment.limits();
-        match (secrets, read_token, path, log_level, listen, workers, limits) {
+        let trusted_proxies = environment.value("TRUSTED_PROXIES", "", gate::TrustedProxies::parse, || {
+            "IP addresses or nets, separated by commas, for example 127.0.0.1,10.0.0.0/8".to_owned()
+        });
+        match (secrets, read_token, path, log_level, listen, workers, limits, trusted_proxies) {
             (
                 Some(secrets),
                 Some(read_token),
@@ -104,10 +109,11 @@ impl Config {
                 Some(listen),
                 Some(workers),
                 Some(limits),
+                Some(trusted_proxies),
             ) => {
                 let searches_max = (workers / SEARCH_SHARE).max(1);
                 let store = store::Options { path, searches_max };
-                Ok(Config { secrets, read_token, store, log_level, listen, workers, limits })
+                Ok(Config { secrets, read_token, store, log_level, listen, workers, limits, trusted_proxies })
             }
             _ => Err(ConfigError(environment.faults)),
         }
@@ -298,6 +304,7 @@ mod tests {
         assert_eq!(config.log_level, Level::Info);
         assert_eq!(config.listen.to_string(), "0.0.0.0:8000");
         assert_eq!((config.workers, config.limits), (64, gate::Limits::default()));
+        assert_eq!(config.trusted_proxies, gate::TrustedProxies::default());
     }
 
     #[test]
@@ -308,10 +315,11 @@ mod tests {
             ("LISTEN_ADDR", "8000"),
             ("WORKERS", "0"),
             ("MAX_BODY_BYTES", "4M"),
+            ("TRUSTED_PROXIES", "localhost"),
         ];
         let Err(error) = read(&variables) else { panic!("taken") };
         let error = error.to_string();
-        assert_eq!(error.lines().count(), 6, "{error}");
+        assert_eq!(error.lines().count(), 7, "{error}");
         for (name, value) in variables {
             assert!(error.contains(&format!("{name} is {value:?}")), "{error}");
         }

@@ -6,17 +6,20 @@
 //! be read, and that no client keeps others from being served. What a request means it leaves to what stands behind.
 //!
 //! In the order in which a request meets them: this file accepts, [`connections`] keeps the table of open connections,
-//! [`serve`] is the loop of a connection's thread, [`head`] and [`body`] parse, [`upstream`] forwards, [`refusal`]
-//! answers what is not forwarded, and [`linger`] closes so that the answer can be read.
+//! [`serve`] is the loop of a connection's thread, [`head`] and [`body`] parse, [`proxies`] says who the client is,
+//! [`upstream`] forwards, [`refusal`] answers what is not forwarded, and [`linger`] closes so that the answer can be
+//! read.
 
 mod body;
 mod connections;
 mod head;
 mod linger;
+mod proxies;
 mod refusal;
 mod serve;
 mod upstream;
 
+pub use proxies::TrustedProxies;
 pub use upstream::{Upstream, bind};
 
 use crate::log::{Level, Log};
@@ -99,6 +102,7 @@ pub struct Gate {
 /// What the threads of the gate share.
 struct Shared {
     limits: Limits,
+    proxies: TrustedProxies,
     metrics: Arc<Metrics>,
     log: Log,
     upstream: Upstream,
@@ -115,14 +119,17 @@ impl Gate {
         listener: TcpListener,
         upstream: Upstream,
         limits: Limits,
+        proxies: TrustedProxies,
         metrics: Arc<Metrics>,
         log: Log,
     ) -> Result<Gate> {
         upstream.open_all()?;
+        metrics.connections_max.store(limits.connections_max as u64, Relaxed);
         listener.set_nonblocking(true)?;
         let (awake, asleep) = UnixStream::pair()?;
         let shared = Arc::new(Shared {
             limits,
+            proxies,
             metrics,
             log,
             upstream,

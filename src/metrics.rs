@@ -18,19 +18,30 @@ pub enum Path {
     Live,
     Ready,
     Metrics,
+    OpenApi,
     Other,
 }
 
 impl Path {
-    const ALL: [Path; 7] =
-        [Path::Webhook, Path::Messages, Path::Stats, Path::Live, Path::Ready, Path::Metrics, Path::Other];
+    /// Every path, in the order of the declaration.
+    pub const ALL: [Path; 8] = [
+        Path::Webhook,
+        Path::Messages,
+        Path::Stats,
+        Path::Live,
+        Path::Ready,
+        Path::Metrics,
+        Path::OpenApi,
+        Path::Other,
+    ];
 
     /// The label of a request's path; unknown ones share one.
     pub fn of(path: &str) -> Path {
         Path::ALL.into_iter().find(|known| known.label() == path).unwrap_or(Path::Other)
     }
 
-    fn label(self) -> &'static str {
+    /// The label: the path itself, or `other`.
+    pub fn label(self) -> &'static str {
         match self {
             Path::Webhook => "/webhook",
             Path::Messages => "/messages",
@@ -38,6 +49,7 @@ impl Path {
             Path::Live => "/health/live",
             Path::Ready => "/health/ready",
             Path::Metrics => "/metrics",
+            Path::OpenApi => "/openapi.json",
             Path::Other => "other",
         }
     }
@@ -232,6 +244,8 @@ pub struct Metrics {
     latency_ms: Histogram<9>,
     /// Client connections that have a thread now.
     pub connections_open: AtomicU64,
+    /// As many client connections may be open at once: `MAX_CONNECTIONS`.
+    pub connections_max: AtomicU64,
     /// Client connections accepted, whatever became of them.
     pub connections_accepted: AtomicU64,
     /// Client connections answered 503 at once, for want of room or of a thread.
@@ -258,13 +272,18 @@ pub struct Metrics {
 }
 
 /// What is not counted but looked up when the page is made.
+#[derive(Default)]
 pub struct Observed {
     /// The SQLite library's version.
     pub sqlite_version: &'static str,
+    /// Whether the service is ready, as far as is known without asking the database.
+    pub ready: bool,
     /// Bytes of the database file, where it can be seen.
     pub database_bytes: Option<u64>,
     /// Bytes of the write-ahead log, where there is one.
     pub wal_bytes: Option<u64>,
+    /// Bytes that the database's file system has left for the service, where it says so.
+    pub disk_free_bytes: Option<u64>,
     /// Log lines dropped because stdout did not take them.
     pub log_lines_dropped: u64,
 }
@@ -280,6 +299,7 @@ impl Metrics {
             rejections: [const { AtomicU64::new(0) }; Rejection::ALL.len()],
             latency_ms: Histogram::new([10., 25., 50., 100., 250., 500., 1000., 2500., 5000.]),
             connections_open: AtomicU64::new(0),
+            connections_max: AtomicU64::new(0),
             connections_accepted: AtomicU64::new(0),
             connections_refused: AtomicU64::new(0),
             connections_evicted: AtomicU64::new(0),
@@ -354,6 +374,7 @@ impl Metrics {
         }
         for (name, help, kind, value) in [
             ("inbox_connections_open", "Client connections open now.", "gauge", &self.connections_open),
+            ("inbox_connections_max", "Client connections allowed at once.", "gauge", &self.connections_max),
             ("inbox_connections_total", "Client connections accepted.", "counter", &self.connections_accepted),
             ("inbox_connections_refused_total", "Connections answered 503.", "counter", &self.connections_refused),
             ("inbox_connections_evicted_total", "Closed to make room.", "counter", &self.connections_evicted),
@@ -374,11 +395,14 @@ impl Metrics {
         for (name, help, bytes) in [
             ("inbox_database_size_bytes", "Size of the database file.", observed.database_bytes),
             ("inbox_wal_size_bytes", "Size of the write-ahead log.", observed.wal_bytes),
+            ("inbox_disk_free_bytes", "Free on the disk of the database.", observed.disk_free_bytes),
         ] {
             if let Some(bytes) = bytes {
                 page.single(name, help, "gauge", bytes);
             }
         }
+        let help = "0 after a write that failed, until one succeeds, and while stopping; else 1.";
+        page.single("inbox_ready", help, "gauge", u8::from(observed.ready));
         let help = "Log lines dropped because stdout was closed or stuck.";
         page.single("inbox_log_lines_dropped_total", help, "counter", observed.log_lines_dropped);
         page.0

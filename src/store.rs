@@ -174,6 +174,17 @@ impl Store {
         turn.view(|view| view.row_max()).map(|_| ()).map_err(|error| Unavailable(error.to_string()))
     }
 
+    /// Whether the last write failed. Unlike [`Store::ready`], this never waits for the database.
+    pub fn write_failed(&self) -> bool {
+        self.write_failed.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that are left for this user on the file system of the database, if it says so.
+    pub fn disk_free(&self) -> Option<u64> {
+        let disk = rustix::fs::statvfs(&self.options.path).ok()?;
+        disk.f_bavail.checked_mul(disk.f_frsize)
+    }
+
     /// Whether the database answers a read at all; one that takes no writes for now does.
     pub fn answers(&self) -> Result<(), Unavailable> {
         let turn = self.turns.take(Side::Read);

@@ -58,9 +58,14 @@ pub(super) fn serve() -> Result<(), Failure> {
     let body_bytes_max = config.limits.body_bytes_max;
     let server = Server::start(private, config.workers, body_bytes_max, Arc::new(api), metrics.clone(), log.clone())
         .map_err(|error| failed(format!("cannot start {} workers: {error}. Set WORKERS lower.", config.workers)))?;
-    let gate = Gate::start(listener, upstream, config.limits, metrics, log.clone()).map_err(|error| {
-        failed(format!("cannot connect {} workers: {error}. Set WORKERS lower, or ulimit -n higher.", config.workers))
-    })?;
+    let gate = Gate::start(listener, upstream, config.limits, config.trusted_proxies, metrics, log.clone()).map_err(
+        |error| {
+            failed(format!(
+                "cannot connect {} workers: {error}. Set WORKERS lower, or ulimit -n higher.",
+                config.workers
+            ))
+        },
+    )?;
     let details = json!({
         "address": address.to_string(),
         "socket_activation": activated,

@@ -38,6 +38,9 @@ pub(super) struct Parser {
     line: usize,
     request_line: Option<RequestLine>,
     fields: usize,
+    /// The values of `X-Forwarded-For` as one list (RFC 9110 section 5.3), once the fields could be parsed, even where
+    /// they are refused for something else.
+    pub(super) forwarded_for: Vec<u8>,
 }
 
 struct RequestLine {
@@ -73,7 +76,8 @@ impl Parser {
                 None => self.request_line = Some(request_line(line, end + 1, forward)?),
                 Some(request_line) if line.is_empty() => {
                     let fields = &window[request_line.end..=end];
-                    return finish(request_line, fields, self.fields, limits, forward).map(Some);
+                    let forwarded_for = &mut self.forwarded_for;
+                    return finish(request_line, fields, self.fields, limits, forward, forwarded_for).map(Some);
                 }
                 Some(_) => {
                     self.fields += 1;
@@ -146,11 +150,15 @@ fn finish(
     count: usize,
     limits: &Limits,
     forward: &mut Vec<u8>,
+    forwarded_for: &mut Vec<u8>,
 ) -> Result<Head, Rejection> {
     // httparse refuses what is no token before the colon, a folded line and a lone CR. That it takes a bare LF and
     // more than one empty line is of no matter here: neither is left in `lines`.
     let mut fields = vec![httparse::EMPTY_HEADER; count];
     httparse::parse_headers(lines, &mut fields).map_err(|_| Rejection::BadField)?;
+
+    let hops = fields.iter().filter(|field| field.name.eq_ignore_ascii_case("X-Forwarded-For"));
+    *forwarded_for = hops.map(|field| field.value).collect::<Vec<_>>().join(&b',');
 
     let (mut host, mut length, mut codings) = (None, None, Codings::default());
     let (mut close, mut keep_alive, mut expects_continue) = (false, false, false);

@@ -44,7 +44,7 @@ impl From<Rejection> for Stop {
 /// Answers the connection's requests one after the other, until either side ends it.
 pub(super) fn serve(shared: &Shared, connection: &Connection) -> End {
     let metrics = &shared.metrics;
-    let client = connection.peer.to_string();
+    let peer = connection.peer.to_string();
     let mut input = Input::new(&connection.stream);
     let mut buffers = Buffers::default();
     let write_time = shared.limits.write_time;
@@ -71,7 +71,11 @@ pub(super) fn serve(shared: &Shared, connection: &Connection) -> End {
             }
         }
         let arrived_us = clock_us();
-        let answered = answer(shared, &client, arrived_us, &mut input, &mut buffers);
+        let mut parser = Parser::default();
+        let head = read_head(&shared.limits, &mut input, &mut parser, &mut buffers);
+        let forwarded = shared.proxies.client(connection.peer, &parser.forwarded_for).map(|client| client.to_string());
+        let client = forwarded.as_deref().unwrap_or(&peer);
+        let answered = head.and_then(|head| answer(shared, &head, client, arrived_us, &mut input, &mut buffers));
         let (keep_alive, last) = match answered {
             Ok(keep_alive) => (keep_alive, End::Close),
             Err(Stop::Gone) => return End::Close,
@@ -80,7 +84,7 @@ pub(super) fn serve(shared: &Shared, connection: &Connection) -> End {
                 return End::Close;
             }
             Err(Stop::Refused(rejection)) => {
-                buffers.answer = refuse(shared, rejection, arrived_us, &client, &buffers.request);
+                buffers.answer = refuse(shared, rejection, arrived_us, client, &buffers.request);
                 (false, End::Linger)
             }
         };
@@ -95,20 +99,18 @@ pub(super) fn serve(shared: &Shared, connection: &Connection) -> End {
     }
 }
 
-/// Reads one request, has it answered, and leaves the answer in `buffers`. `true`: the connection stays open.
+/// Reads the body of a request, has it answered, and leaves the answer in `buffers`. `true`: the connection stays open.
 fn answer(
     shared: &Shared,
+    head: &Head,
     client: &str,
     arrived_us: u64,
     input: &mut Input<'_>,
     buffers: &mut Buffers,
 ) -> Result<bool, Stop> {
     let Buffers { request, body, answer } = buffers;
-    request.clear();
-    body.clear();
-    let head = read_head(&shared.limits, input, request)?;
     let mut held = Held { total: &shared.metrics.held_bytes, max: shared.limits.held_bytes_max as u64, bytes: 0 };
-    read_body(&shared.limits, &head, input, &mut held, body)?;
+    read_body(&shared.limits, head, input, &mut held, body)?;
 
     let _ = write!(request, "{CLIENT_FIELD}: {client}\r\n{ARRIVAL_FIELD}: {arrived_us}\r\n"); // a Vec takes every write
     if head.framing != Framing::Absent {
@@ -124,11 +126,12 @@ fn answer(
     Ok(keep_alive.is_some())
 }
 
-fn read_head(limits: &Limits, input: &mut Input<'_>, request: &mut Vec<u8>) -> Result<Head, Stop> {
-    let mut parser = Parser::default();
+fn read_head(limits: &Limits, input: &mut Input<'_>, parser: &mut Parser, buffers: &mut Buffers) -> Result<Head, Stop> {
+    buffers.request.clear();
+    buffers.body.clear();
     let mut deadline = None;
     loop {
-        if let Some(head) = parser.advance(input.bytes(), limits, request)? {
+        if let Some(head) = parser.advance(input.bytes(), limits, &mut buffers.request)? {
             input.consume(head.bytes);
             return Ok(head);
         }

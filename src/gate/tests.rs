@@ -30,7 +30,7 @@ impl Stand {
         let address = listener.local_addr().unwrap();
         let metrics = Arc::new(Metrics::new());
         let log = Log::start(Level::Error).unwrap();
-        let gate = Gate::start(listener, upstream, limits, metrics.clone(), log).unwrap();
+        let gate = Gate::start(listener, upstream, limits, TrustedProxies::default(), metrics.clone(), log).unwrap();
         Stand { gate: Some(gate), address, metrics }
     }
 
@@ -51,8 +51,7 @@ impl Stand {
     }
 
     fn metric(&self, name: &str) -> f64 {
-        let observed = Observed { sqlite_version: "", database_bytes: None, wal_bytes: None, log_lines_dropped: 0 };
-        let page = self.metrics.render(&observed);
+        let page = self.metrics.render(&Observed::default());
         let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("no {name} in\n{page}")).parse().unwrap()
     }

@@ -14,6 +14,10 @@ use std::time::Duration;
 const MIGRATIONS: [&str; 2] =
     [include_str!("../../sql/migrations/0001_messages.sql"), include_str!("../../sql/migrations/0002_moments.sql")];
 
+/// Before this version two connections that write and checkpoint at the same time could lose a commit (the WAL-reset bug,
+/// <https://sqlite.org/wal.html>), and a backup tool beside the service is such a second connection.
+const SQLITE_VERSION_MIN: i32 = 3_051_003; // as sqlite3_libversion_number writes 3.51.3
+
 /// What the original service's table has to have to be taken over.
 const ORIGINAL_COLUMNS: [&str; 6] = ["message_id", "from_msisdn", "to_msisdn", "ts", "text", "created_at"];
 
@@ -54,6 +58,7 @@ impl std::error::Error for OpenError {}
 /// Opens the file, creates it where it is missing, and applies the migrations that it has not had.
 pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     let fail = |what: String| OpenError::new(path, what);
+    refuse_old_library(rusqlite::version_number()).map_err(fail)?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
         let directory = directory.display();
@@ -146,6 +151,18 @@ fn objects(connection: &Connection) -> rusqlite::Result<Vec<(String, String)>> {
 fn columns(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare("SELECT name FROM pragma_table_info('messages')")?;
     statement.query_map([], |row| row.get(0))?.collect()
+}
+
+/// `bundled` (Cargo.toml) compiles a known SQLite in; this is for a build that was made to link the system's.
+fn refuse_old_library(version: i32) -> Result<(), String> {
+    if version >= SQLITE_VERSION_MIN {
+        return Ok(());
+    }
+    let [major, minor, patch] = [version / 1_000_000, version / 1000 % 1000, version % 1000];
+    Err(format!(
+        "this build uses SQLite {major}.{minor}.{patch}, which can lose commits. It has to be 3.51.3 or newer: use a \
+         release of webhook-inbox, or build it with rusqlite's feature `bundled`."
+    ))
 }
 
 fn prepare(connection: &mut Connection) -> Result<(), String> {
@@ -241,4 +258,17 @@ fn add_moment_functions(connection: &Connection) -> rusqlite::Result<()> {
     };
     connection.create_scalar_function("moment_us", 1, flags, move |context| Ok(moment(context).us))?;
     connection.create_scalar_function("moment_ns", 1, flags, move |context| Ok(moment(context).ns))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_sqlite_that_can_lose_commits_is_refused() {
+        assert_eq!(refuse_old_library(3_051_003), Ok(()));
+        assert_eq!(refuse_old_library(rusqlite::version_number()), Ok(()));
+        let refusal = refuse_old_library(3_051_002).unwrap_err();
+        assert!(refusal.contains("SQLite 3.51.2,"), "{refusal}");
+    }
 }

@@ -4,7 +4,12 @@ use crate::harness::{Server, delivery};
 
 /// The page with what differs from run to run replaced: sizes, times, versions.
 fn steady(page: &str) -> String {
-    let varies = ["process_start_time_seconds ", "inbox_database_size_bytes ", "inbox_wal_size_bytes "];
+    let varies = [
+        "process_start_time_seconds ",
+        "inbox_database_size_bytes ",
+        "inbox_wal_size_bytes ",
+        "inbox_disk_free_bytes ",
+    ];
     let line = |line: &str| match varies.iter().find(|name| line.starts_with(**name)) {
         Some(name) => format!("{name}N\n"),
         None if line.starts_with("inbox_build_info{") => "inbox_build_info{…} 1\n".to_owned(),

@@ -4,7 +4,7 @@ use crate::harness::{Connection, SECRET, Server, delivery, sign};
 use serde_json::json;
 use std::collections::HashSet;
 
-const READ_PATHS: [&str; 5] = ["/messages", "/stats", "/health/live", "/health/ready", "/metrics"];
+const READ_PATHS: [&str; 6] = ["/messages", "/stats", "/health/live", "/health/ready", "/metrics", "/openapi.json"];
 
 #[test]
 fn an_unknown_path_is_404_whatever_the_method() {
@@ -30,7 +30,7 @@ fn an_unknown_path_is_404_whatever_the_method() {
         "/health//live",
         "/metrics/",
         "/docs",
-        "/openapi.json",
+        "/openapi.yaml",
         "/favicon.ico",
     ] {
         for method in ["GET", "POST", "DELETE"] {

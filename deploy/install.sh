@@ -1,0 +1,110 @@
+#!/bin/sh
+# Installs webhook-inbox on a machine with systemd, or upgrades it: run as root, from the unpacked release.
+#
+#   ./deploy/install.sh               install or upgrade, then start or restart it
+#   ./deploy/install.sh --uninstall   stop and remove it; messages and secret stay
+#   DESTDIR=/some/root ./deploy/install.sh …    into a root directory that is not running, for images and packages
+#
+# Running it again changes nothing that is right already. A secret is made only where there is none.
+
+set -eu
+
+program=webhook-inbox
+release=$(cd "$(dirname "$0")/.." && pwd)
+root=${DESTDIR:-}
+binary=$root/usr/local/bin/$program
+units=$root/etc/systemd/system
+settings=$root/etc/$program
+# systemd makes it at the first start and gives it to the service's own user (StateDirectory=), so it is not made here.
+data=$root/var/lib/$program
+
+fail() {
+    echo "install.sh: $*" >&2
+    exit 1
+}
+
+# Whether there is a systemd to tell; in a DESTDIR there is none, nor in most containers.
+systemd_runs() {
+    [ -z "$root" ] && [ -d /run/systemd/system ]
+}
+
+# Puts a file in its place in one step: whoever starts it meanwhile gets the old one or the new one.
+put() {
+    mode=$1 from=$2 to=$3
+    if cmp -s "$from" "$to" && [ "$(stat -c %a "$to")" = "$mode" ]; then
+        echo "unchanged  $to"
+        return
+    fi
+    mkdir -p "$(dirname "$to")"
+    install -m "$mode" "$from" "$to.new"
+    mv -f "$to.new" "$to"
+    echo "installed  $to"
+}
+
+make_secret() {
+    mkdir -p "$settings"
+    chmod 700 "$settings"
+    if [ -s "$settings/secret" ]; then
+        chmod 600 "$settings/secret"
+        echo "kept       $settings/secret"
+        return
+    fi
+    (
+        umask 077
+        od -A n -t x1 -N 32 /dev/urandom | tr -d ' \n' > "$settings/secret.new"
+    )
+    [ "$(wc -c < "$settings/secret.new")" -eq 64 ] || fail "cannot read /dev/urandom"
+    mv -f "$settings/secret.new" "$settings/secret"
+    echo "made       $settings/secret: give it to the sender, or put the sender's own in its place"
+}
+
+install_all() {
+    [ -f "$release/$program" ] || fail "there is no $release/$program. Run this from an unpacked release (make dist)."
+    # A download that broke off, or was changed.
+    (cd "$release" && sha256sum --check --quiet SHA256SUMS) || fail "the release is not what SHA256SUMS says"
+    "$release/$program" --version > /dev/null || fail "$release/$program does not run here: $(uname -m)?"
+
+    if [ -f "$binary" ] && ! cmp -s "$release/$program" "$binary"; then
+        put 755 "$binary" "$binary.previous" # for a rollback
+    fi
+    put 755 "$release/$program" "$binary"
+    for unit in "$release/deploy/$program".*; do
+        put 644 "$unit" "$units/$(basename "$unit")"
+    done
+    make_secret
+
+    if systemd_runs; then
+        systemctl daemon-reload
+        if systemctl --quiet is-active $program.service; then
+            systemctl restart $program.service
+        else
+            systemctl enable --now $program.socket $program.service
+        fi
+        systemctl --no-pager --lines=3 status $program.service
+    fi
+}
+
+uninstall() {
+    if systemd_runs; then
+        for unit in $program.socket $program.service; do
+            [ ! -f "$units/$unit" ] || systemctl disable --now "$unit"
+        done
+    fi
+    for file in "$binary" "$binary.previous" "$units/$program.service" "$units/$program.socket"; do
+        if [ -f "$file" ]; then
+            rm "$file"
+            echo "removed    $file"
+        fi
+    done
+    ! systemd_runs || systemctl daemon-reload
+    for kept in "$settings" "$data"; do
+        [ ! -e "$kept" ] || echo "kept       $kept"
+    done
+}
+
+[ -n "$root" ] || [ "$(id -u)" -eq 0 ] || fail "run it as root, or set DESTDIR"
+case "$*" in
+    '') install_all ;;
+    --uninstall) uninstall ;;
+    *) fail "usage: $0 [--uninstall]" ;;
+esac
