@@ -1,27 +1,19 @@
 //! The gate, from the outside: what it lets through, what it refuses and how, and what it survives.
 
-mod service;
-
-use hmac::{Hmac, KeyInit, Mac};
+use crate::harness::{Connection, Directory, Reply, SECRET, Server, comes_to_hold, delivery, json, sign};
 use serde_json::Value;
-use service::{Service, lossy, read_answer, read_answer_to, wait_for};
-use sha2::Sha256;
-use std::io::{Read, Write};
+use std::fs::Permissions;
+use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 const LIVE: &[u8] = b"GET /health/live HTTP/1.1\r\nHost: inbox\r\n\r\n";
 
-fn delivery(id: &str) -> String {
-    format!(r#"{{"message_id":"{id}","from":"+911","to":"+142","ts":"2025-01-15T10:00:00Z","text":"Hello"}}"#)
-}
-
-fn sign(body: &str) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(b"secret").unwrap();
-    mac.update(body.as_bytes());
-    hex::encode(mac.finalize().into_bytes())
-}
+/// The longest that a test here waits for an answer, an end or a state. It is less than the 30 s after which any idle
+/// connection is closed (`IDLE_TIMEOUT_MS`): what only that would bring about has to fail the test.
+const SOON: Duration = Duration::from_secs(20);
 
 fn chunked(body: &str, size: usize) -> String {
     let chunks: String =
@@ -32,16 +24,105 @@ fn chunked(body: &str, size: usize) -> String {
 /// A signed POST; `fields` begin and end with what they need.
 fn post(id: &str, fields: &str) -> String {
     let body = delivery(id);
-    let (signature, length) = (sign(&body), body.len());
+    let (signature, length) = (sign(SECRET, &body), body.len());
     format!(
         "POST /webhook HTTP/1.1\r\nHost: inbox\r\nX-Signature: {signature}\r\nContent-Length: {length}\r\n\
          {fields}\r\n{body}"
     )
 }
 
+fn connect(server: &Server) -> Connection {
+    let connection = Connection::open(server.address()).unwrap();
+    connection.socket().set_read_timeout(Some(SOON)).unwrap();
+    connection
+}
+
+/// Many connections need descriptors in the test too: both ends are on this machine.
+fn connect_many(server: &Server, count: usize) -> Vec<Connection> {
+    (0..count).map(|_| connect(server)).collect()
+}
+
+/// The next answer, be it 100 where none is expected; its length is always declared.
+#[track_caller]
+fn read_answer(connection: &mut Connection) -> std::io::Result<Reply> {
+    let answer = connection.read_any_reply("GET")?;
+    assert!(answer.status == 100 || answer.field("Content-Length").is_some(), "{answer:?}");
+    Ok(answer)
+}
+
+/// The status of the next answer, 0 if the connection ends before.
+#[track_caller]
+fn read_status(connection: &mut Connection) -> u16 {
+    match read_answer(connection) {
+        Ok(answer) => answer.status,
+        Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => 0,
+        Err(error) => panic!("no answer and no end: {error}"),
+    }
+}
+
+/// Sends the bytes and reads one answer.
+#[track_caller]
+fn ask(server: &Server, bytes: &[u8]) -> Reply {
+    let mut connection = connect(server);
+    let _ = connection.send(bytes); // it may have been refused before its end
+    read_answer(&mut connection).unwrap_or_else(|error| panic!("{error} after {:?}\n{}", lossy(bytes), server.log()))
+}
+
+/// Sends the bytes and reads all that comes until the service closes the connection. A reset fails the test.
+#[track_caller]
+fn talk(server: &Server, bytes: &[u8]) -> String {
+    let mut connection = connect(server);
+    let _ = connection.send(bytes); // it may have been refused before its end
+    let mut answer = Vec::new();
+    let read = connection.read_to_end(&mut answer);
+    read.unwrap_or_else(|error| panic!("{error} after {:?} to {:?}", lossy(&answer), lossy(bytes)));
+    lossy(&answer)
+}
+
+/// Whether the service closes the connection, without a reset and with nothing more to read.
+#[track_caller]
+fn is_closed(connection: &mut Connection) -> bool {
+    let mut rest = Vec::new();
+    connection.read_to_end(&mut rest).unwrap();
+    rest.is_empty()
+}
+
+/// Waits until a condition holds; a failure shows the log.
+#[track_caller]
+fn until(server: &Server, what: &str, condition: impl FnMut() -> bool) {
+    assert!(comes_to_hold(SOON, condition), "waited {SOON:?} in vain until {what}\nlog:\n{}", server.log());
+}
+
+/// A number from /proc/PID/status.
+fn proc_status(server: &Server, name: &str) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+    value.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+fn threads_and_descriptors(server: &Server) -> (usize, usize) {
+    let descriptors = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count();
+    (proc_status(server, "Threads"), descriptors)
+}
+
+/// Waits until threads and descriptors are no more than they were.
+#[track_caller]
+fn until_as_before(server: &Server, (threads, descriptors): (usize, usize)) {
+    let mut now = (0, 0);
+    let back = comes_to_hold(SOON, || {
+        now = threads_and_descriptors(server);
+        now.0 <= threads && now.1 <= descriptors
+    });
+    assert!(back, "waited {SOON:?} for {threads} threads and {descriptors} descriptors, but it has {now:?}");
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
 #[test]
 fn what_is_malformed_or_ambiguous_is_refused_so_that_the_client_can_read_it() {
-    let service = Service::start(&[("WORKERS", "2"), ("HEAD_TIMEOUT_MS", "1000")]);
+    let server = Server::with(&[("WORKERS", "2"), ("HEAD_TIMEOUT_MS", "1000")]);
     let host = "GET /stats HTTP/1.1\r\nHost: a\r\n";
     let send = "POST /webhook HTTP/1.1\r\nHost: a\r\n";
     let chunks = format!("{send}Transfer-Encoding: chunked\r\n\r\n");
@@ -100,7 +181,7 @@ fn what_is_malformed_or_ambiguous_is_refused_so_that_the_client_can_read_it() {
     cases.push(("a TLS ClientHello", hello.to_vec(), 400));
     cases.push(("noise", noise, 400));
     for (case, bytes, status) in &cases {
-        let answer = service.talk(bytes);
+        let answer = talk(&server, bytes);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{case}: {status} expected\n{answer}");
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         for field in ["Connection: close", "Content-Type: application/json", "X-Request-ID: ", "Date: "] {
@@ -109,22 +190,21 @@ fn what_is_malformed_or_ambiguous_is_refused_so_that_the_client_can_read_it() {
         let body: Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{case}: {error}\n{answer}"));
         assert!(body["detail"].is_string() && body.as_object().unwrap().len() == 1, "{case}: {answer}");
         let id = head.split_once("X-Request-ID: ").unwrap().1[..36].to_owned();
-        wait_for(case, || service.log().contains(&id), || service.log());
+        until(&server, &format!("{case} is logged"), || server.log().contains(&id));
     }
-    assert_eq!(service.metric(r#"inbox_gate_rejections_total{reason="body_bytes_max"}"#), 5.0);
-    assert_eq!(service.metric(r#"webhook_requests_total{result="too_large"}"#), 4.0);
-    let line = service.log().lines().find(|line| line.contains("body_bytes_max")).unwrap().to_owned();
-    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(server.metric(r#"inbox_gate_rejections_total{reason="body_bytes_max"}"#), 5.0);
+    assert_eq!(server.metric(r#"webhook_requests_total{result="too_large"}"#), 4.0);
+    let line = json(server.log().lines().find(|line| line.contains("body_bytes_max")).unwrap());
     assert_eq!(
         (&line["level"], &line["result"], &line["path"]),
         (&"WARNING".into(), &"too_large".into(), &"/webhook".into())
     );
-    assert_eq!(service.get("/health/live").status, 200);
+    assert_eq!(server.get("/health/live").status, 200);
 }
 
 #[test]
 fn each_bound_holds_at_its_maximum_and_not_one_beyond() {
-    let service = Service::start(&[
+    let server = Server::with(&[
         ("WORKERS", "2"),
         ("MAX_HEAD_BYTES", "500"),
         ("MAX_HEADER_FIELDS", "8"),
@@ -150,77 +230,77 @@ fn each_bound_holds_at_its_maximum_and_not_one_beyond() {
         ("chunked body, unsigned", chunks(1000), 401),
         ("chunked body", chunks(1001), 413),
     ] {
-        let answer = service.ask(request.as_bytes());
+        let answer = ask(&server, request.as_bytes());
         assert_eq!(answer.status, status, "{case} of {} bytes: {answer:?}", request.len());
         if status == 413 {
-            assert_eq!(lossy(&answer.body), r#"{"detail":"request body too large"}"#);
+            assert_eq!(answer.text(), r#"{"detail":"request body too large"}"#);
         }
     }
 }
 
 #[test]
 fn bodies_over_all_connections_are_held_up_to_the_bound_and_no_further() {
-    let service = Service::start(&[("WORKERS", "2"), ("MAX_BODY_BYTES", "1000"), ("MAX_HELD_BYTES", "1000")]);
-    let mut holding = service.connect();
-    holding.write_all(b"POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: 600\r\n\r\n").unwrap();
-    wait_for("600 bytes held", || service.metric("inbox_held_bytes") == 600.0, || service.log());
+    let server = Server::with(&[("WORKERS", "2"), ("MAX_BODY_BYTES", "1000"), ("MAX_HELD_BYTES", "1000")]);
+    let mut holding = connect(&server);
+    holding.send(b"POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: 600\r\n\r\n").unwrap();
+    until(&server, "600 bytes are held", || server.metric("inbox_held_bytes") == 600.0);
     let head = "POST /webhook HTTP/1.1\r\nHost: a\r\n";
     for (bytes, status) in [(400, 401), (401, 503)] {
         let body = "x".repeat(bytes);
         let declared = format!("{head}Content-Length: {bytes}\r\n\r\n{body}");
         let chunks = format!("{head}Transfer-Encoding: chunked\r\n\r\n{}", chunked(&body, 100));
         for request in [declared, chunks] {
-            let answer = service.ask(request.as_bytes());
+            let answer = ask(&server, request.as_bytes());
             assert_eq!(answer.status, status, "{request}\n{answer:?}");
-            assert_eq!(answer.has("Retry-After: 1"), status == 503, "{answer:?}");
+            assert_eq!(answer.field("Retry-After"), (status == 503).then_some("1"), "{answer:?}");
         }
     }
     drop(holding);
-    wait_for("none held", || service.metric("inbox_held_bytes") == 0.0, || service.log());
-    assert_eq!(service.metric(r#"webhook_requests_total{result="unavailable"}"#), 2.0);
+    until(&server, "none is held", || server.shown_metric("inbox_held_bytes") == Some(0.0));
+    assert_eq!(server.metric(r#"webhook_requests_total{result="unavailable"}"#), 2.0);
 }
 
 #[test]
 fn at_the_connection_limit_the_longest_idle_makes_room_and_without_one_the_new_gets_503() {
-    let service = Service::start(&[("WORKERS", "2"), ("MAX_CONNECTIONS", "3")]);
-    let threads = service.status("Threads");
-    let mut busy = connect_many(&service, 2);
-    busy.iter_mut().for_each(|stream| stream.write_all(b"GET /health/live HTTP/1.1\r\n").unwrap());
-    let mut idle = service.connect();
-    assert_eq!(service.get("/health/live").status, 200, "one more finds room");
-    assert_eq!(idle.read(&mut [0]).unwrap(), 0, "which the idle one gave");
-    let two_left = || service.status("Threads") <= threads + 2;
-    wait_for("two connections", two_left, || service.log());
-    busy.push(service.connect());
-    busy[2].write_all(b"GET /health/live HTTP/1.1\r\n").unwrap();
-    let refused = service.talk(LIVE);
+    let server = Server::with(&[("WORKERS", "2"), ("MAX_CONNECTIONS", "3")]);
+    let threads = proc_status(&server, "Threads");
+    let mut busy = connect_many(&server, 2);
+    busy.iter_mut().for_each(|connection| connection.send(b"GET /health/live HTTP/1.1\r\n").unwrap());
+    let mut idle = connect(&server);
+    assert_eq!(server.get("/health/live").status, 200, "one more finds room");
+    assert!(is_closed(&mut idle), "which the idle one gave");
+    let two_left = || proc_status(&server, "Threads") <= threads + 2;
+    until(&server, "two connections are left", two_left);
+    busy.push(connect(&server));
+    busy[2].send(b"GET /health/live HTTP/1.1\r\n").unwrap();
+    let refused = talk(&server, LIVE);
     assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("\r\nRetry-After: 1\r\n"), "{refused}");
-    for stream in &mut busy {
-        stream.write_all(b"Host: a\r\n\r\n").unwrap();
-        assert_eq!(read_answer(stream).unwrap().status, 200, "who has begun is served");
+    for connection in &mut busy {
+        connection.send(b"Host: a\r\n\r\n").unwrap();
+        assert_eq!(read_answer(connection).unwrap().status, 200, "who has begun is served");
     }
-    assert_eq!(service.metric("inbox_connections_refused_total"), 1.0);
-    assert_eq!(service.metric(r#"inbox_gate_rejections_total{reason="connections_max"}"#), 1.0);
+    assert_eq!(server.metric("inbox_connections_refused_total"), 1.0);
+    assert_eq!(server.metric(r#"inbox_gate_rejections_total{reason="connections_max"}"#), 1.0);
 }
 
 #[test]
 fn a_client_that_does_not_read_its_answers_is_cut() {
-    let service = Service::start(&[("WORKERS", "2"), ("WRITE_TIMEOUT_MS", "500")]);
+    let server = Server::with(&[("WORKERS", "2"), ("WRITE_TIMEOUT_MS", "500")]);
     for n in 0..100 {
         let body = delivery(&format!("long-{n}")).replace("Hello", &"x".repeat(4096));
-        let (signature, length) = (sign(&body), body.len());
+        let (signature, length) = (sign(SECRET, &body), body.len());
         let head = format!("POST /webhook HTTP/1.1\r\nHost: a\r\nX-Signature: {signature}\r\n");
-        assert_eq!(service.ask(format!("{head}Content-Length: {length}\r\n\r\n{body}").as_bytes()).status, 200);
+        assert_eq!(ask(&server, format!("{head}Content-Length: {length}\r\n\r\n{body}").as_bytes()).status, 200);
     }
-    let mut deaf = service.connect();
+    let mut deaf = connect(&server);
     let page = b"GET /messages?limit=100 HTTP/1.1\r\nHost: a\r\n\r\n"; // 420 kB
-    deaf.write_all(&page.repeat(60)).unwrap();
-    wait_for("it is cut", || service.metric("inbox_connections_cut_total") == 1.0, || service.log());
-    let mut patient = service.connect();
+    deaf.send(&page.repeat(60)).unwrap();
+    until(&server, "it is cut", || server.metric("inbox_connections_cut_total") == 1.0);
+    let mut patient = connect(&server);
     for _ in 0..10 {
-        patient.write_all(page).unwrap();
+        patient.send(page).unwrap();
         std::thread::sleep(Duration::from_millis(100));
-        assert_eq!(read_answer(&mut patient).unwrap().body.len(), service.get("/messages?limit=100").body.len());
+        assert_eq!(read_answer(&mut patient).unwrap().body.len(), server.get("/messages?limit=100").body.len());
     }
 }
 
@@ -229,37 +309,43 @@ fn out_of_threads_it_refuses_what_it_cannot_take_and_recovers() {
     if !rustix::process::geteuid().is_root() {
         return println!("only root can start it as a user of its own");
     }
-    let service = Service::start_with_threads(40, &[("WORKERS", "4")]);
-    service.get("/health/live");
-    let before = service.threads_and_descriptors();
-    let mut streams = connect_many(&service, 100);
+    // As a user of its own: root has no such limit, and another user's would count whatever else runs in that name.
+    let mut command = Command::new("setpriv");
+    command.env_clear().args(["--reuid", "64321", "--regid", "64321", "--clear-groups", "prlimit", "--nproc=40"]);
+    command.arg(env!("CARGO_BIN_EXE_webhook-inbox"));
+    let directory = Directory::new();
+    std::fs::set_permissions(directory.path(), Permissions::from_mode(0o777)).unwrap(); // that user writes there
+    let server = Server::launch(command, directory, &[("WORKERS", "4")]);
+    server.get("/health/live");
+    let before = threads_and_descriptors(&server);
+    let mut connections = connect_many(&server, 100);
     let mut statuses = Vec::new();
-    for stream in &mut streams {
-        let _ = stream.write_all(LIVE); // a refused one may be closed by now
-        statuses.push(read_answer(stream).map_or(0, |answer| answer.status));
+    for connection in &mut connections {
+        let _ = connection.send(LIVE); // a refused one may be closed by now
+        statuses.push(read_status(connection));
     }
     assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
     assert!(statuses.contains(&200) && statuses.contains(&503), "{statuses:?}");
-    drop(streams);
-    service.wait_until_as_before(before);
-    assert!(service.metric(r#"inbox_gate_rejections_total{reason="no_thread"}"#) > 0.0);
+    drop(connections);
+    until_as_before(&server, before);
+    assert!(server.metric(r#"inbox_gate_rejections_total{reason="no_thread"}"#) > 0.0);
 }
 
 #[test]
 fn a_client_that_sends_its_whole_large_body_first_still_reads_413() {
-    let service = Service::start(&[("WORKERS", "2")]);
+    let server = Server::with(&[("WORKERS", "2")]);
     let mut request = b"POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: 6000000\r\n\r\n".to_vec();
     request.resize(request.len() + 6_000_000, b'x');
     for _ in 0..5 {
-        let mut stream = service.connect();
-        stream.write_all(&request).expect("it is read to its end");
-        assert_eq!(read_answer(&mut stream).expect("an answer").status, 413);
+        let mut connection = connect(&server);
+        connection.send(&request).expect("it is read to its end");
+        assert_eq!(read_answer(&mut connection).expect("an answer").status, 413);
     }
 }
 
 #[test]
 fn times_are_totals_that_one_byte_after_the_other_does_not_extend() {
-    let service = Service::start(&[
+    let server = Server::with(&[
         ("WORKERS", "2"),
         ("HEAD_TIMEOUT_MS", "500"),
         ("BODY_TIMEOUT_MS", "500"),
@@ -268,106 +354,105 @@ fn times_are_totals_that_one_byte_after_the_other_does_not_extend() {
     let body = "POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n";
     let chunks = "POST /webhook HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n";
     for (case, start, expected) in [("head", "G", 408), ("body", body, 408), ("chunks", chunks, 408), ("idle", "", 0)] {
-        let mut stream = service.connect();
-        stream.write_all(start.as_bytes()).unwrap();
+        let mut connection = connect(&server);
+        connection.send(start.as_bytes()).unwrap();
         let begun = Instant::now();
-        let mut dripping = stream.try_clone().unwrap();
+        let mut dripping = connection.socket().try_clone().unwrap();
         let drip = std::thread::spawn(move || {
             while !start.is_empty() && begun.elapsed() < Duration::from_secs(3) && dripping.write_all(b"E").is_ok() {
                 std::thread::sleep(Duration::from_millis(50));
             }
         });
-        let status = read_answer(&mut stream).map_or(0, |answer| answer.status);
+        let status = read_status(&mut connection);
         let took = begun.elapsed().as_millis();
         assert_eq!(status, expected, "{case}");
         assert!((450..1500).contains(&took), "{case} took {took} ms");
-        stream.shutdown(Shutdown::Both).ok();
+        connection.socket().shutdown(Shutdown::Both).ok();
         drip.join().unwrap();
     }
     // Within the time, slowly is well.
-    let mut stream = service.connect();
+    let mut connection = connect(&server);
     for byte in LIVE {
-        stream.write_all(&[*byte]).unwrap();
+        connection.send(&[*byte]).unwrap();
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert_eq!(read_answer(&mut stream).unwrap().status, 200);
+    assert_eq!(read_answer(&mut connection).unwrap().status, 200);
 }
 
 #[test]
 fn good_clients_are_served_whatever_way_they_write() {
-    let service = Service::start(&[("WORKERS", "4")]);
+    let server = Server::with(&[("WORKERS", "4")]);
 
-    let mut stream = service.connect();
+    let mut connection = connect(&server);
     for round in 0..3 {
-        stream.write_all(LIVE).unwrap();
-        assert_eq!(read_answer(&mut stream).unwrap().status, 200, "keep-alive, request {round}");
+        connection.send(LIVE).unwrap();
+        assert_eq!(read_answer(&mut connection).unwrap().status, 200, "keep-alive, request {round}");
     }
 
-    let mut stream = service.connect();
-    stream.write_all(b"GET /health/live HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").unwrap();
-    assert!(read_answer(&mut stream).unwrap().has("Connection: keep-alive"));
-    stream.write_all(b"GET /health/live HTTP/1.0\r\n\r\n").unwrap();
-    assert!(read_answer(&mut stream).unwrap().has("Connection: close"));
-    assert_eq!(stream.read(&mut [0]).unwrap(), 0, "HTTP/1.0 ends with its answer");
+    let mut connection = connect(&server);
+    connection.send(b"GET /health/live HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").unwrap();
+    assert_eq!(read_answer(&mut connection).unwrap().field("Connection"), Some("keep-alive"));
+    connection.send(b"GET /health/live HTTP/1.0\r\n\r\n").unwrap();
+    assert_eq!(read_answer(&mut connection).unwrap().field("Connection"), Some("close"));
+    assert!(is_closed(&mut connection), "HTTP/1.0 ends with its answer");
 
-    let mut stream = service.connect();
+    let mut connection = connect(&server);
     let pipelined: String = (0..50).map(|n| post(&format!("pipelined-{n}"), "")).collect();
-    stream.write_all(pipelined.as_bytes()).unwrap();
-    stream.write_all(b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    connection.send(pipelined.as_bytes()).unwrap();
+    connection.send(b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     for n in 0..50 {
-        assert_eq!(read_answer(&mut stream).unwrap().status, 200, "pipelined, answer {n}");
+        assert_eq!(read_answer(&mut connection).unwrap().status, 200, "pipelined, answer {n}");
     }
-    assert_eq!(read_answer(&mut stream).unwrap().status, 404, "in order");
-    let page: Value = serde_json::from_slice(&service.get("/messages?limit=100").body).unwrap();
-    assert_eq!(page["total"], 50);
+    assert_eq!(read_answer(&mut connection).unwrap().status, 404, "in order");
+    assert_eq!(server.get("/messages?limit=100").json()["total"], 50);
 
-    let mut stream = service.connect();
+    let mut connection = connect(&server);
     for byte in post("one-byte-writes", "").bytes() {
-        stream.write_all(&[byte]).unwrap();
+        connection.send(&[byte]).unwrap();
     }
-    assert_eq!(read_answer(&mut stream).unwrap().status, 200);
+    assert_eq!(read_answer(&mut connection).unwrap().status, 200);
 
-    let mut stream = service.connect();
-    stream.write_all(&[post("half-closed-1", ""), post("half-closed-2", "")].concat().into_bytes()).unwrap();
-    stream.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(read_answer(&mut stream).unwrap().status, 200);
-    assert_eq!(read_answer(&mut stream).unwrap().status, 200);
-    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    let mut connection = connect(&server);
+    connection.send(&[post("half-closed-1", ""), post("half-closed-2", "")].concat().into_bytes()).unwrap();
+    connection.finish_sending().unwrap();
+    assert_eq!(read_answer(&mut connection).unwrap().status, 200);
+    assert_eq!(read_answer(&mut connection).unwrap().status, 200);
+    assert!(is_closed(&mut connection));
 
-    let mut stream = service.connect();
+    let mut connection = connect(&server);
     let request = post("expecting", "Expect: 100-continue\r\n");
     let (head, body) = request.split_at(request.find("\r\n\r\n").unwrap() + 4);
-    stream.write_all(head.as_bytes()).unwrap();
-    assert_eq!(read_answer(&mut stream).unwrap().status, 100);
-    stream.write_all(body.as_bytes()).unwrap();
-    assert_eq!(read_answer(&mut stream).unwrap().status, 200);
+    connection.send(head.as_bytes()).unwrap();
+    assert_eq!(read_answer(&mut connection).unwrap().status, 100);
+    connection.send(body.as_bytes()).unwrap();
+    assert_eq!(read_answer(&mut connection).unwrap().status, 200);
     let refused = b"POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\nExpect: 100-continue\r\n\r\n";
-    assert_eq!(service.ask(refused).status, 413, "no 100 for what will not be read");
+    assert_eq!(ask(&server, refused).status, 413, "no 100 for what will not be read");
 
     let body = delivery("chunked");
     let head = "POST /webhook HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n";
     for size in [1, 7, 1000] {
-        let request = format!("{head}X-Signature: {}\r\n\r\n{}", sign(&body), chunked(&body, size));
-        assert_eq!(service.ask(request.as_bytes()).status, 200, "chunks of {size}");
+        let request = format!("{head}X-Signature: {}\r\n\r\n{}", sign(SECRET, &body), chunked(&body, size));
+        assert_eq!(ask(&server, request.as_bytes()).status, 200, "chunks of {size}");
     }
 
-    let mut stream = service.connect();
-    stream.write_all(b"HEAD /health/live HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-    assert!(read_answer_to("HEAD", &mut stream).unwrap().has("Content-Length: 15"));
-    stream.write_all(b"GET http://elsewhere/health/live?x HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-    assert_eq!(lossy(&read_answer(&mut stream).unwrap().body), r#"{"status":"ok"}"#, "nothing follows HEAD's head");
+    let mut connection = connect(&server);
+    connection.send(b"HEAD /health/live HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert_eq!(connection.read_any_reply("HEAD").unwrap().field("Content-Length"), Some("15"));
+    connection.send(b"GET http://elsewhere/health/live?x HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert_eq!(read_answer(&mut connection).unwrap().text(), r#"{"status":"ok"}"#, "nothing follows HEAD's head");
 
-    let twice = format!("X-Signature: {}\r\n", sign(&delivery("twice")));
-    assert_eq!(service.ask(post("twice", &twice).as_bytes()).status, 401, "a repeated signature stays repeated");
+    let twice = format!("X-Signature: {}\r\n", sign(SECRET, delivery("twice")));
+    assert_eq!(ask(&server, post("twice", &twice).as_bytes()).status, 401, "a repeated signature stays repeated");
     let strange = "POST /webhook HTTP/1.1\r\nHost: a\r\nX-Signature: é\r\nContent-Length: 0\r\n\r\n";
-    assert_eq!(service.ask(strange.as_bytes()).status, 401);
+    assert_eq!(ask(&server, strange.as_bytes()).status, 401);
 }
 
 #[test]
 fn the_clients_that_people_use_are_served() {
-    let service = Service::start(&[("WORKERS", "4")]);
-    let (url, body) = (format!("http://{}/webhook", service.address), delivery("client"));
-    let signature = sign(&body);
+    let server = Server::with(&[("WORKERS", "4")]);
+    let (url, body) = (format!("http://{}/webhook", server.address()), delivery("client"));
+    let signature = sign(SECRET, &body);
     let curl = |further: &[&str]| {
         let header = format!("X-Signature: {signature}");
         let mut curl = Command::new("curl");
@@ -397,126 +482,124 @@ print(urllib.request.urlopen(request, timeout=10).status)
     assert_eq!(lossy(&output.stdout), format!("{ok}{ok}{ok}413\n200\n"), "{}", lossy(&output.stderr));
 }
 
-/// Many connections need descriptors in the test too: both ends are on this machine.
-fn connect_many(service: &Service, count: usize) -> Vec<TcpStream> {
-    (0..count).map(|_| service.connect()).collect()
-}
-
 #[test]
 fn five_hundred_connections_opened_before_any_sends_are_all_answered() {
-    let service = Service::start(&[]);
-    service.get("/health/live");
-    let before = service.threads_and_descriptors();
-    let mut streams = connect_many(&service, 500);
-    for stream in &mut streams {
-        stream.write_all(LIVE).unwrap();
+    let server = Server::start();
+    server.get("/health/live");
+    let before = threads_and_descriptors(&server);
+    let mut connections = connect_many(&server, 500);
+    for connection in &mut connections {
+        connection.send(LIVE).unwrap();
     }
-    for (index, stream) in streams.iter_mut().enumerate() {
-        let status = read_answer(stream).unwrap_or_else(|| panic!("connection {index} got no answer")).status;
+    for (index, connection) in connections.iter_mut().enumerate() {
+        let status =
+            read_answer(connection).unwrap_or_else(|error| panic!("connection {index} got no answer: {error}")).status;
         assert_eq!(status, 200, "connection {index}");
     }
-    drop(streams);
-    service.wait_until_as_before(before);
+    drop(connections);
+    until_as_before(&server, before);
 }
 
 #[test]
 fn a_good_client_is_served_while_others_are_slow_idle_rude_or_deaf() {
-    let service =
-        Service::start(&[("HEAD_TIMEOUT_MS", "3000"), ("BODY_TIMEOUT_MS", "3000"), ("MAX_CONNECTIONS", "400")]);
-    service.get("/health/live");
-    let (before, memory) = (service.threads_and_descriptors(), service.status("VmRSS"));
+    let server = Server::with(&[("HEAD_TIMEOUT_MS", "3000"), ("BODY_TIMEOUT_MS", "3000"), ("MAX_CONNECTIONS", "400")]);
+    server.get("/health/live");
+    let (before, memory) = (threads_and_descriptors(&server), proc_status(&server, "VmRSS"));
     let served = |case: &str| {
         for _ in 0..5 {
             let begun = Instant::now();
-            assert_eq!(service.ask(post("good", "").as_bytes()).status, 200, "{case}");
+            assert_eq!(ask(&server, post("good", "").as_bytes()).status, 200, "{case}");
             assert!(begun.elapsed() < Duration::from_secs(2), "{case}: {:?}", begun.elapsed());
         }
     };
-    let mut slow_heads = connect_many(&service, 300);
-    slow_heads.iter_mut().for_each(|stream| stream.write_all(b"POST /webhook HTTP/1.1\r\nX: ").unwrap());
+    let mut slow_heads = connect_many(&server, 300);
+    slow_heads.iter_mut().for_each(|connection| connection.send(b"POST /webhook HTTP/1.1\r\nX: ").unwrap());
     served("slow heads");
-    slow_heads.iter_mut().for_each(|stream| drop(stream.write_all(b"x")));
+    slow_heads.iter_mut().for_each(|connection| drop(connection.send(b"x")));
     served("slow heads");
     drop(slow_heads);
-    service.wait_until_as_before(before);
+    until_as_before(&server, before);
 
-    let mut slow_bodies = connect_many(&service, 300);
+    let mut slow_bodies = connect_many(&server, 300);
     let slow = b"POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nx";
-    slow_bodies.iter_mut().for_each(|stream| stream.write_all(slow).unwrap());
+    slow_bodies.iter_mut().for_each(|connection| connection.send(slow).unwrap());
     served("slow bodies");
     drop(slow_bodies);
-    service.wait_until_as_before(before);
+    until_as_before(&server, before);
 
-    let idle = connect_many(&service, 2000);
+    let idle = connect_many(&server, 2000);
     served("idle connections");
-    assert!(service.metric("inbox_connections_evicted_total") > 1500.0, "the idle made room");
-    assert!(service.metric("inbox_connections_open") <= 400.0);
+    assert!(server.metric("inbox_connections_evicted_total") > 1500.0, "the idle made room");
+    assert!(server.shown_metric("inbox_connections_open").is_some_and(|open| open <= 400.0));
     drop(idle);
-    service.wait_until_as_before(before);
+    until_as_before(&server, before);
 
     for _ in 0..300 {
-        let mut stream = service.connect();
-        stream.write_all(slow).unwrap();
-        rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap(); // closing it resets it
+        let mut connection = connect(&server);
+        connection.send(slow).unwrap();
+        // So that closing it resets it.
+        rustix::net::sockopt::set_socket_linger(connection.socket(), Some(Duration::ZERO)).unwrap();
     }
     served("resets");
-    let mut deaf = connect_many(&service, 100);
-    deaf.iter_mut().for_each(|stream| stream.write_all(&LIVE.repeat(50)).unwrap());
+    let mut deaf = connect_many(&server, 100);
+    deaf.iter_mut().for_each(|connection| connection.send(&LIVE.repeat(50)).unwrap());
     served("deaf clients");
     drop(deaf);
-    service.wait_until_as_before(before);
-    let grown = service.status("VmRSS").saturating_sub(memory);
+    until_as_before(&server, before);
+    let grown = proc_status(&server, "VmRSS").saturating_sub(memory);
     assert!(grown < 40_000, "it holds {grown} kB more than before");
-    assert_eq!(service.metric("inbox_held_bytes"), 0.0);
+    assert_eq!(server.shown_metric("inbox_held_bytes"), Some(0.0));
 }
 
 #[test]
 fn out_of_descriptors_it_waits_logs_once_and_recovers() {
-    let service = Service::start_within("ulimit -n 64", &[("WORKERS", "2")]);
-    service.get("/health/live");
-    let before = service.threads_and_descriptors();
-    let many = connect_many(&service, 120);
-    wait_for("an error in accept", || service.log().contains("cannot be accepted"), || service.log());
+    let mut shell = Command::new("sh");
+    shell.env_clear().args(["-c", "ulimit -n 64; exec \"$0\"", env!("CARGO_BIN_EXE_webhook-inbox")]);
+    let server = Server::launch(shell, Directory::new(), &[("WORKERS", "2")]);
+    server.get("/health/live");
+    let before = threads_and_descriptors(&server);
+    let many = connect_many(&server, 120);
+    until(&server, "an error in accept is logged", || server.log().contains("cannot be accepted"));
     std::thread::sleep(Duration::from_millis(500)); // some more errors
     drop(many);
-    service.wait_until_as_before(before);
-    assert_eq!(service.get("/health/live").status, 200);
-    assert_eq!(service.log().matches("cannot be accepted").count(), 1, "{}", service.log());
+    until_as_before(&server, before);
+    assert_eq!(server.get("/health/live").status, 200);
+    assert_eq!(server.log().matches("cannot be accepted").count(), 1, "{}", server.log());
 }
 
 #[test]
 fn the_private_socket_has_no_name_that_anybody_could_open() {
-    let service = Service::start(&[("WORKERS", "2")]);
+    let server = Server::with(&[("WORKERS", "2")]);
     let sockets = std::fs::read_to_string("/proc/net/unix").unwrap();
     let names: Vec<&str> = sockets.lines().filter_map(|line| line.split_whitespace().nth(7)).collect();
     let private: Vec<&&str> = names.iter().filter(|name| name.contains("/webhook-inbox-")).collect();
     assert!(!private.is_empty(), "it is a socket with a path: {sockets}");
     for name in private {
         let directory = std::path::Path::new(name).parent().unwrap();
-        wait_for("no directory", || !directory.exists(), || name.to_string());
+        until(&server, &format!("{name} has no directory"), || !directory.exists());
     }
-    assert_eq!(service.get("/health/live").status, 200);
+    assert_eq!(server.get("/health/live").status, 200);
 }
 
 #[test]
 fn a_termination_answers_what_is_in_flight_and_closes_the_rest() {
-    let mut service = Service::start(&[("WORKERS", "2")]);
-    let mut idle = service.connect();
-    idle.write_all(LIVE).unwrap();
+    let mut server = Server::with(&[("WORKERS", "2")]);
+    let mut idle = connect(&server);
+    idle.send(LIVE).unwrap();
     assert_eq!(read_answer(&mut idle).unwrap().status, 200);
-    let mut in_flight = service.connect();
+    let mut in_flight = connect(&server);
     let request = post("in-flight", "");
-    in_flight.write_all(&request.as_bytes()[..request.len() - 10]).unwrap();
-    wait_for("both are open", || service.metric("inbox_connections_open") >= 3.0, || service.log());
-    wait_for("its body is held", || service.metric("inbox_held_bytes") > 0.0, || service.log());
+    in_flight.send(&request.as_bytes()[..request.len() - 10]).unwrap();
+    until(&server, "both are open", || server.metric("inbox_connections_open") >= 3.0);
+    until(&server, "its body is held", || server.metric("inbox_held_bytes") > 0.0);
     let begun = Instant::now();
-    service.terminate();
-    assert_eq!(idle.read(&mut [0]).unwrap(), 0, "idle connections are closed at once");
-    let refused = || TcpStream::connect(service.address).is_err();
-    wait_for("new connections are refused", refused, || service.log());
-    in_flight.write_all(&request.as_bytes()[request.len() - 10..]).unwrap();
+    server.terminate();
+    assert!(is_closed(&mut idle), "idle connections are closed at once");
+    let refused = || TcpStream::connect(server.address()).is_err();
+    until(&server, "new connections are refused", refused);
+    in_flight.send(&request.as_bytes()[request.len() - 10..]).unwrap();
     let answer = read_answer(&mut in_flight).unwrap();
-    assert!(answer.status == 200 && answer.has("Connection: close"), "{answer:?}");
-    assert_eq!(service.ended(), Some(0), "{}", service.log());
+    assert!(answer.status == 200 && answer.field("Connection") == Some("close"), "{answer:?}");
+    assert_eq!(server.wait_exit().code(), Some(0), "{}", server.log());
     assert!(begun.elapsed() < Duration::from_secs(5));
 }

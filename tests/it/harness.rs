@@ -92,12 +92,20 @@ fn wait_for(child: &mut Child) -> Option<ExitStatus> {
 
 /// Waits until a condition holds, and fails when it does not come to hold in time.
 #[track_caller]
-pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+pub(crate) fn until(what: &str, condition: impl FnMut() -> bool) {
+    assert!(comes_to_hold(PATIENCE, condition), "waited {PATIENCE:?} in vain until {what}");
+}
+
+/// Waits until a condition holds; false when it does not come to hold in that time.
+pub(crate) fn comes_to_hold(within: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + within;
     while !condition() {
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain until {what}");
+        if Instant::now() >= deadline {
+            return false;
+        }
         std::thread::sleep(Duration::from_millis(2));
     }
+    true
 }
 
 /// Tells threads to stop when the test that waits for them ends, be it by a panic.
@@ -295,9 +303,15 @@ impl Server {
     /// nothing.
     #[track_caller]
     pub(crate) fn metric(&self, name: &str) -> f64 {
+        self.shown_metric(name).unwrap_or(0.0)
+    }
+
+    /// The same, and None for one that is not there.
+    #[track_caller]
+    pub(crate) fn shown_metric(&self, name: &str) -> Option<f64> {
         let page = self.get("/metrics").text();
         let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.map_or(0.0, |value| value.parse().unwrap_or_else(|_| panic!("{name} is {value} on\n{page}")))
+        line.map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is {value} on\n{page}")))
     }
 
     /// Every item on all pages of a query, by way of the `Link` fields.
@@ -487,6 +501,11 @@ impl Connection {
         }
     }
 
+    /// The socket itself, for its options and its ends. Nothing may be read from it: replies may be buffered already.
+    pub(crate) fn socket(&self) -> &TcpStream {
+        self.stream.get_ref()
+    }
+
     /// Sends bytes as they are.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.stream.get_mut().write_all(bytes)
@@ -505,10 +524,20 @@ impl Connection {
         }
     }
 
-    /// The next reply, to a request of that method.
+    /// Whatever comes until the server closes the connection. What came before an error is in `bytes` too.
+    pub(crate) fn read_to_end(&mut self, bytes: &mut Vec<u8>) -> std::io::Result<usize> {
+        self.stream.read_to_end(bytes)
+    }
+
+    /// The next reply, an interim one such as 100 too, to a request of that method.
+    pub(crate) fn read_any_reply(&mut self, method: &str) -> std::io::Result<Reply> {
+        Reply::read(&mut self.stream, method)
+    }
+
+    /// The next reply that is not an interim one, to a request of that method.
     pub(crate) fn read_reply(&mut self, method: &str) -> std::io::Result<Reply> {
         loop {
-            let reply = Reply::read(&mut self.stream, method)?;
+            let reply = self.read_any_reply(method)?;
             if reply.status >= 200 {
                 return Ok(reply);
             }
