@@ -98,7 +98,7 @@ impl Store {
     /// Opens the database, migrates it and counts what is in it.
     pub fn open(options: Options, metrics: Arc<Metrics>) -> Result<Store, OpenError> {
         let connection = schema::open(&options.path)?;
-        let mut database = Database { connection, tally: Tally::default(), data_version: None };
+        let mut database = Database { connection, tally: Tally::default(), counted: None };
         database.view(|_| Ok(())).map_err(|error| OpenError::new(&options.path, error.to_string()))?;
         Ok(Store {
             options,
@@ -222,8 +222,19 @@ pub fn sqlite_version() -> &'static str {
 struct Database {
     connection: Connection,
     tally: Tally,
-    /// `PRAGMA data_version` when the tally was built. It changes when another connection has changed the file.
-    data_version: Option<i64>,
+    /// What the tally counts. None: nothing can be said, and it is to be built anew.
+    counted: Option<Counted>,
+}
+
+/// Which state of the table the tally is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Counted {
+    /// `PRAGMA data_version`. It changes when another connection has changed the file, in whatever part of it.
+    data_version: i64,
+    /// How often other programs had changed the table, appending programs of this kind not included.
+    changes: i64,
+    /// The highest rowid.
+    row_max: i64,
 }
 
 /// One state of the database, and the counts that belong to it.
@@ -233,17 +244,25 @@ struct View<'a> {
 }
 
 impl Database {
-    /// Reads within one transaction, in which the tally is exact: when another process has changed the file since the
-    /// tally was built, it is built anew first.
+    /// Reads within one transaction, in which the tally is exact. When another process has changed the file since it
+    /// last was, what has been appended is counted too, and after any other change everything is counted anew.
     fn view<T>(&mut self, read: impl FnOnce(&View<'_>) -> Result<T, ReadError>) -> Result<T, ReadError> {
-        if self.data_version != Some(data_version(&self.connection)?) {
+        let is_counted = |counted: Option<Counted>, version| counted.is_some_and(|c| c.data_version == version);
+        if !is_counted(self.counted, data_version(&self.connection)?) {
             self.fill_moments()?;
         }
         let transaction = self.connection.transaction()?;
-        let version = data_version(&transaction)?;
-        if self.data_version != Some(version) {
-            self.tally = Tally::build(&transaction)?;
-            self.data_version = Some(version);
+        let data_version = data_version(&transaction)?;
+        if !is_counted(self.counted, data_version) {
+            let (changes, row_max) = seen(&transaction)?;
+            let before = self.counted.take(); // should counting fail, everything is counted anew the next time
+            match before {
+                Some(before) if before.changes == changes && before.row_max <= row_max => {
+                    self.tally.append(&transaction, before.row_max)?;
+                }
+                _ => self.tally = Tally::build(&transaction)?,
+            }
+            self.counted = Some(Counted { data_version, changes, row_max });
         }
         read(&View { connection: &transaction, tally: &self.tally })
     }
@@ -263,6 +282,11 @@ impl Database {
         transaction.pragma_update(None, "user_version", version)?;
         transaction.commit()
     }
+}
+
+/// How often other programs have changed the table, and the highest rowid.
+fn seen(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
+    connection.prepare_cached(include_str!("../sql/seen.sql"))?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 fn data_version(connection: &Connection) -> rusqlite::Result<i64> {

@@ -21,3 +21,12 @@ WHEN NEW.ts IS NOT OLD.ts AND NEW.ts_us IS OLD.ts_us
 BEGIN
     UPDATE messages SET ts_us = NULL, ts_ns = NULL WHERE rowid = NEW.rowid;
 END;
+
+-- How often another program has changed messages, so that a service can tell from a change of the file (PRAGMA
+-- data_version) whether its counts still hold: Litestream, for one, changes tables of its own all the time. The program
+-- itself turns triggers off where it only appends, so they cost it nothing (src/store/schema.rs).
+CREATE TABLE messages_changes (n INTEGER NOT NULL);
+INSERT INTO messages_changes VALUES (0);
+CREATE TRIGGER messages_inserted AFTER INSERT ON messages BEGIN UPDATE messages_changes SET n = n + 1; END;
+CREATE TRIGGER messages_updated AFTER UPDATE ON messages BEGIN UPDATE messages_changes SET n = n + 1; END;
+CREATE TRIGGER messages_deleted AFTER DELETE ON messages BEGIN UPDATE messages_changes SET n = n + 1; END;

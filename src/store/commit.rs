@@ -14,7 +14,7 @@
 use crate::message::Message;
 use crate::metrics::Metrics;
 use crate::store::turn::{Side, Turns};
-use crate::store::{Database, UNPOISONED, Unavailable};
+use crate::store::{Counted, Database, UNPOISONED, Unavailable, seen};
 use rusqlite::TransactionBehavior;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
@@ -154,6 +154,9 @@ impl Database {
         let now = format!("{:.3}", jiff::Timestamp::now());
         self.end_left_over_transaction();
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // When another process has appended or deleted, the next read counts, and this group too.
+        let (_, row_max) = seen(&transaction)?;
+        let counted = self.counted.filter(|counted| counted.row_max == row_max);
         let mut stored = Vec::with_capacity(group.len());
         {
             let mut insert = transaction.prepare_cached(include_str!("../../sql/insert.sql"))?;
@@ -171,21 +174,15 @@ impl Database {
         transaction.commit()?; // when it fails, dropping the transaction rolls it back
 
         let written = group.iter().flat_map(|place| &place.messages).zip(stored.iter().flatten());
-        let mut count = 0;
-        let mut now_frequent = Vec::new();
-        for (message, outcome) in written {
-            count += 1;
-            let from = message.from.as_str();
-            if *outcome == Stored::Created && self.tally.add(from, message.ts.moment()) {
-                now_frequent.push(from);
-            }
+        let created = written.filter(|(_, outcome)| **outcome == Stored::Created).map(|(message, _)| message);
+        if let Some(counted) = counted {
+            let mut rows = created.map(|message| (message.from.as_str(), message.ts.moment())).peekable();
+            let row_max = if rows.peek().is_some() { self.connection.last_insert_rowid() } else { counted.row_max };
+            // The messages are stored all the same when this fails; the next read counts anew.
+            self.counted = self.tally.add_all(rows, &self.connection).ok().map(|()| Counted { row_max, ..counted });
         }
-        for from in now_frequent {
-            if self.tally.count_hours(from, &self.connection).is_err() {
-                self.data_version = None; // the messages are stored all the same; the next read counts anew
-            }
-        }
-        metrics.commit_messages.observe(f64::from(count));
+        let count: usize = stored.iter().map(Vec::len).sum();
+        metrics.commit_messages.observe(count as f64);
         metrics.commit_requests.observe(group.len() as f64);
         metrics.commit_seconds.observe(begun.elapsed().as_secs_f64());
         Ok(stored)

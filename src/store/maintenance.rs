@@ -2,7 +2,7 @@
 //!
 //! Nothing here waits for the service to stop, and nothing holds it up for long: reads block nobody in WAL mode, and
 //! writes go in transactions of at most about [`TRANSACTION_TIME`], with a pause after as much. The running service notices by
-//! `PRAGMA data_version` that its counts are to be built anew.
+//! `PRAGMA data_version`, and counts what was appended, or everything anew.
 
 mod backup;
 mod check;

@@ -2,6 +2,7 @@
 
 use crate::store::row::text;
 use crate::timestamp::{Moment, Timestamp};
+use rusqlite::config::DbConfig;
 use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::fmt;
@@ -182,8 +183,15 @@ fn prepare(connection: &mut Connection) -> Result<(), String> {
     connection.set_prepared_statement_cache_capacity(64); // more than there are files in sql/
     add_moment_functions(connection).map_err(sqlite)?;
     while migrate_one(connection)? {}
+    append_silently(connection).map_err(sqlite)?;
     // From now on nobody waits inside SQLite, where the mutex is held: commit.rs waits outside.
     connection.busy_timeout(Duration::ZERO).map_err(sqlite)
+}
+
+/// Turns the triggers off that count what other programs do (0002_moments.sql), for a connection that only appends:
+/// whoever counts notices that by the highest rowid.
+pub(super) fn append_silently(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false).map(|_| ())
 }
 
 /// Sets a PRAGMA and reads it back: SQLite does not say when it keeps the old value.

@@ -4,7 +4,7 @@
 //! built anew when another process has changed the database. It equals `COUNT(*)` at any time. It takes about 120
 //! bytes per sender, and 30 per hour in which there are messages, or in which a frequent sender has some.
 
-use crate::store::row::text;
+use crate::store::row::{moment, text};
 use crate::timestamp::Moment;
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
@@ -85,9 +85,31 @@ impl Tally {
         self.rank(&name, count);
     }
 
-    /// Counts one message that has been stored. True: its sender has become a frequent one, and its hours are to be
-    /// [counted](Tally::count_hours).
-    pub(super) fn add(&mut self, name: &str, moment: Moment) -> bool {
+    /// Counts the messages after a row.
+    pub(super) fn append(&mut self, connection: &Connection, row: i64) -> rusqlite::Result<()> {
+        let mut statement = connection.prepare_cached(include_str!("../../sql/appended.sql"))?;
+        let mut rows = statement.query([row])?;
+        let mut appended = Vec::new();
+        while let Some(row) = rows.next()? {
+            appended.push((text(row.get_ref(0)?).unwrap_or_default().into_owned(), moment(row, 1)?));
+        }
+        self.add_all(appended.iter().map(|(from, moment)| (from.as_str(), *moment)), connection)
+    }
+
+    /// Counts messages that have been stored.
+    pub(super) fn add_all<'a>(
+        &mut self,
+        messages: impl Iterator<Item = (&'a str, Moment)>,
+        connection: &Connection,
+    ) -> rusqlite::Result<()> {
+        // Their hours are counted at the end: the database has all of these messages already.
+        let now_frequent: Vec<&str> =
+            messages.filter_map(|(from, moment)| self.add(from, moment).then_some(from)).collect();
+        now_frequent.into_iter().try_for_each(|from| self.count_hours(from, connection))
+    }
+
+    /// Counts one message. True: its sender has become a frequent one, and its hours are to be counted.
+    fn add(&mut self, name: &str, moment: Moment) -> bool {
         let hour = hour_of(moment.us);
         self.total += 1;
         *self.hours.entry(hour).or_default() += 1;
@@ -109,7 +131,7 @@ impl Tally {
     }
 
     /// Counts the hours of a sender that has become a frequent one.
-    pub(super) fn count_hours(&mut self, name: &str, connection: &Connection) -> rusqlite::Result<()> {
+    fn count_hours(&mut self, name: &str, connection: &Connection) -> rusqlite::Result<()> {
         let mut statement = connection.prepare_cached(include_str!("../../sql/moments_of_sender.sql"))?;
         let mut rows = statement.query([name])?;
         let mut hours = Hours::new();

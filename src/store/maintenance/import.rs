@@ -4,12 +4,14 @@ use crate::store::commit::Stored;
 use crate::store::maintenance::export::moment_of;
 use crate::store::maintenance::{CLOCK_ROWS, Maintenance, Progress};
 use crate::store::row::Record;
+use crate::store::schema;
 use rusqlite::ErrorCode;
 
 impl Maintenance {
     /// Stores messages in as many short transactions as it takes, and says of each, in the same order, what became of
     /// it; the text is why one does not fit the table. On an error, those of some transactions may be stored.
     pub fn import(&mut self, records: &[Record]) -> rusqlite::Result<Vec<Result<Stored, String>>> {
+        schema::append_silently(&self.connection)?;
         let mut outcomes = Vec::with_capacity(records.len());
         while outcomes.len() < records.len() {
             self.write_for_a_while(|transaction| {
