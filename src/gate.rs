@@ -53,8 +53,8 @@ const UNPOISONED: &str = "a panic aborts the process, so no mutex is ever poison
 /// The bounds of what clients may use. Times are totals: one byte a second does not extend them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections open at once, each one a thread and a descriptor. Default 512: with 64 workers (three descriptors
-    /// each) it stays under the usual limit of 1024 descriptors.
+    /// Connections open at once, each one a thread and a descriptor. Default 512: eight times the workers, so that it is
+    /// the disk that bounds what is taken in.
     pub connections_max: usize,
     /// Bytes of a request's line and fields, the empty line included. Default 16 KiB, twice what most servers take.
     pub head_bytes_max: usize,

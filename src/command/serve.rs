@@ -9,6 +9,7 @@ use crate::metrics::Metrics;
 use crate::server::Server;
 use crate::store::{Store, Unavailable, sqlite_version};
 use crate::systemd;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
@@ -22,11 +23,16 @@ use std::time::{Duration, Instant};
 /// For the requests in flight, after the first signal.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
 
+/// Connections between gate and tiny_http for each worker: a delivery leaves its worker while it waits for its COMMIT, so
+/// more requests are under way than workers, and a group can be larger than their number.
+const CONNECTIONS_PER_WORKER: usize = 4;
+
 /// For the log's last lines, when the reader of stdout is stuck.
 const LOG_TIME: Duration = Duration::from_secs(1);
 
 pub(super) fn serve() -> Result<(), Failure> {
     let config = Config::from_env().map_err(|error| Failure { status: CONFIG, text: error.to_string() })?;
+    raise_descriptor_limit();
     let failed = |what: String| Failure { status: FAILED, text: what };
     let inherited = systemd::inherited_listener().map_err(|text| Failure { status: CONFIG, text })?;
     let log = Log::start(config.log_level).map_err(|error| failed(format!("cannot start a thread: {error}")))?;
@@ -53,7 +59,8 @@ pub(super) fn serve() -> Result<(), Failure> {
     let anybody_reads = config.read_token.is_none();
     let (secrets, read_token) = (config.secrets, config.read_token);
     let api = Api::new(secrets, read_token, Arc::clone(&store), metrics.clone(), log.clone(), stopping.clone());
-    let (private, upstream) = gate::bind(&directory, config.workers)
+    let deliveries = (config.workers * CONNECTIONS_PER_WORKER).min(config.limits.connections_max);
+    let (private, upstream) = gate::bind(&directory, deliveries)
         .map_err(|error| failed(format!("cannot make a socket in {}: {error}", directory.display())))?;
     let body_bytes_max = config.limits.body_bytes_max;
     let server = Server::start(private, config.workers, body_bytes_max, Arc::new(api), metrics.clone(), log.clone())
@@ -104,6 +111,14 @@ pub(super) fn serve() -> Result<(), Failure> {
     );
     log.flush(LOG_TIME);
     Ok(())
+}
+
+/// Raises the soft limit of descriptors to the hard one. The soft one is 1024 for the sake of programs that use select(2),
+/// and each client takes one descriptor here, each connection to tiny_http three.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where it is refused the old limit holds, and the gate lives with that too.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 /// Takes over the signals that end the service. As PID 1 of a container it would otherwise not even get them.

@@ -4,7 +4,7 @@
 //! reach it, and a killed process leaves nothing behind. What remains is a descriptor of the socket's inode (O_PATH),
 //! and `/proc/self/fd/N` leads to it.
 //!
-//! 1. There are as many connections as workers, so a request that has one also finds a worker.
+//! 1. The number of connections is fixed. Who wants one when all are in use waits, at most [`BORROW_TIME`].
 //! 2. They are opened one at a time, each proven by a round trip before the next: tiny_http queues connections that
 //!    come at once behind others that never end (DESIGN.md, "Why a gate stands in front of tiny_http").
 //! 3. A connection carries one request at a time, and its response is read whole before it is given back.
