@@ -62,8 +62,8 @@ pub struct Limits {
     pub fields_max: usize,
     /// Bytes of a request's body, after its transfer coding is undone. Default 4 MiB.
     pub body_bytes_max: usize,
-    /// Bytes of request bodies held over all connections, each counted with its declared length from the start.
-    /// Default 64 MiB: 16 of the largest, or one of 128 KiB for every connection.
+    /// Bytes of request bodies held over all connections, counted as they come, in steps of at most 64 KiB. Default 64
+    /// MiB: 16 of the largest, or one of 128 KiB for every connection.
     pub held_bytes_max: usize,
     /// From a request's first byte to the end of its head. Default 5 s.
     pub head_time: Duration,

@@ -26,12 +26,13 @@ pub use schema::OpenError;
 use crate::message::Message;
 use crate::metrics::Metrics;
 use crate::timestamp::Moment;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, ffi};
 use serde::Serialize;
 use std::fmt;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tally::Tally;
 use turn::{Side, Turns};
@@ -57,7 +58,6 @@ pub struct Store {
     queue: commit::Queue,
     turns: Turns,
     searches: AtomicUsize,
-    write_failed: AtomicBool,
     metrics: Arc<Metrics>,
 }
 
@@ -98,14 +98,15 @@ impl Store {
     /// Opens the database, migrates it and counts what is in it.
     pub fn open(options: Options, metrics: Arc<Metrics>) -> Result<Store, OpenError> {
         let connection = schema::open(&options.path)?;
-        let mut database = Database { connection, tally: Tally::default(), counted: None };
+        let path = options.path.clone();
+        let file = FileId::of(&path).ok_or_else(|| OpenError::new(&path, "it is gone again.".to_owned()))?;
+        let mut database = Database { connection, path, file, tally: Tally::default(), counted: None };
         database.view(|_| Ok(())).map_err(|error| OpenError::new(&options.path, error.to_string()))?;
         Ok(Store {
             options,
             queue: commit::Queue::default(),
             turns: Turns::new(database),
             searches: AtomicUsize::new(0),
-            write_failed: AtomicBool::new(false),
             metrics,
         })
     }
@@ -116,12 +117,7 @@ impl Store {
     /// When it says [`Stored`], they are on disk (`synchronous=FULL`): after a power cut they are still there. When it
     /// says [`Unavailable`] (disk full, database locked by another process, I/O error) none of them is stored, and
     /// sending them again is safe.
-    pub fn commit(self: &Arc<Store>, messages: Vec<Message>, tell: impl FnOnce(Outcome) + Send + 'static) {
-        let store = Arc::clone(self);
-        let tell = move |outcome: Outcome| {
-            store.write_failed.store(outcome.is_err(), Ordering::Relaxed);
-            tell(outcome);
-        };
+    pub fn commit(&self, messages: Vec<Message>, tell: impl FnOnce(Outcome) + Send + 'static) {
         self.queue.commit(messages, Box::new(tell), &self.turns, &self.metrics);
     }
 
@@ -166,17 +162,18 @@ impl Store {
     /// traffic that could show that the cause is gone.
     pub fn ready(&self) -> Result<(), Unavailable> {
         let mut turn = self.turns.take(Side::Read);
-        if self.write_failed.load(Ordering::Relaxed) {
+        if self.queue.write_failed.load(Ordering::Relaxed) {
             turn.try_write()
                 .map_err(|error| Unavailable(format!("the last write failed, and so does a new one: {error}")))?;
-            self.write_failed.store(false, Ordering::Relaxed);
+            self.queue.write_failed.store(false, Ordering::Relaxed);
         }
-        turn.view(|view| view.row_max()).map(|_| ()).map_err(|error| Unavailable(error.to_string()))
+        turn.check_file().map_err(|error| Unavailable::from(&error))?;
+        turn.slice(|connection| Ok(seen(connection)?)).map(|_| ()).map_err(|error| Unavailable(error.to_string()))
     }
 
     /// Whether the last write failed. Unlike [`Store::ready`], this never waits for the database.
     pub fn write_failed(&self) -> bool {
-        self.write_failed.load(Ordering::Relaxed)
+        self.queue.write_failed.load(Ordering::Relaxed)
     }
 
     /// Bytes that are left for this user on the file system of the database, if it says so.
@@ -204,6 +201,7 @@ impl Store {
     /// is read at the next start.
     pub fn checkpoint(&self) -> Result<(), Unavailable> {
         let turn = self.turns.take(Side::Ingest);
+        turn.check_file().map_err(|error| Unavailable::from(&error))?;
         let busy = turn.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
         match busy {
             Ok(0) => Ok(()),
@@ -221,9 +219,25 @@ pub fn sqlite_version() -> &'static str {
 /// What the turn is about: the connection, and the counts that belong to what is in it.
 struct Database {
     connection: Connection,
+    path: PathBuf,
+    /// The file that the connection has open.
+    file: FileId,
     tally: Tally,
     /// What the tally counts. None: nothing can be said, and it is to be built anew.
     counted: Option<Counted>,
+}
+
+/// Which file it is, whatever its name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    fn of(path: &Path) -> Option<FileId> {
+        path.metadata().ok().map(|metadata| FileId { device: metadata.dev(), inode: metadata.ino() })
+    }
 }
 
 /// Which state of the table the tally is about.
@@ -248,9 +262,7 @@ impl Database {
     /// last was, what has been appended is counted too, and after any other change everything is counted anew.
     fn view<T>(&mut self, read: impl FnOnce(&View<'_>) -> Result<T, ReadError>) -> Result<T, ReadError> {
         let is_counted = |counted: Option<Counted>, version| counted.is_some_and(|c| c.data_version == version);
-        if !is_counted(self.counted, data_version(&self.connection)?) {
-            self.fill_moments()?;
-        }
+        let filled = is_counted(self.counted, data_version(&self.connection)?) || self.fill_moments()?;
         let transaction = self.connection.transaction()?;
         let data_version = data_version(&transaction)?;
         if !is_counted(self.counted, data_version) {
@@ -262,17 +274,37 @@ impl Database {
                 }
                 _ => self.tally = Tally::build(&transaction)?,
             }
-            self.counted = Some(Counted { data_version, changes, row_max });
+            self.counted = filled.then_some(Counted { data_version, changes, row_max });
         }
         read(&View { connection: &transaction, tally: &self.tally })
     }
 
-    /// Gives rows that another program has written their moment.
-    fn fill_moments(&self) -> rusqlite::Result<()> {
+    /// Reads within one transaction what needs no counts: a slice of a read whose first hold has counted.
+    fn slice<T>(&mut self, read: impl FnOnce(&Connection) -> Result<T, ReadError>) -> Result<T, ReadError> {
+        read(&*self.connection.transaction()?)
+    }
+
+    /// Gives rows that another program has written their moment. False: another has the database locked, so they stay
+    /// without for now, are first in the order, and are not `since` anything.
+    fn fill_moments(&self) -> rusqlite::Result<bool> {
         if self.connection.query_row(include_str!("../sql/any_unfilled.sql"), [], |row| row.get(0))? {
-            self.connection.execute(include_str!("../sql/fill_moments.sql"), [])?;
+            match self.connection.execute(include_str!("../sql/fill_moments.sql"), []) {
+                Err(error) if is_busy(&error) => return Ok(false),
+                filled => filled?,
+            };
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Fails when the file has been moved, removed or replaced: this connection still has the old one, and what it
+    /// stored there nobody would find again.
+    fn check_file(&self) -> rusqlite::Result<()> {
+        if FileId::of(&self.path) == Some(self.file) {
+            return Ok(());
+        }
+        let moved = ffi::Error::new(ffi::SQLITE_READONLY_DBMOVED);
+        let what = format!("{} has been moved, removed or replaced; restart the service", self.path.display());
+        Err(rusqlite::Error::SqliteFailure(moved, Some(what)))
     }
 
     /// Writes what is there already, to see whether writing works.
@@ -282,6 +314,12 @@ impl Database {
         transaction.pragma_update(None, "user_version", version)?;
         transaction.commit()
     }
+}
+
+/// Another process has the database locked.
+fn is_busy(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
+    error.sqlite_error_code().is_some_and(|code| matches!(code, DatabaseBusy | DatabaseLocked))
 }
 
 /// How often other programs have changed the table, and the highest rowid.

@@ -13,11 +13,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
+use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::exit;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// For the requests in flight, after the first signal.
@@ -26,6 +28,9 @@ const DRAIN_TIME: Duration = Duration::from_secs(10);
 /// Connections between gate and tiny_http for each worker: a delivery leaves its worker while it waits for its COMMIT, so
 /// more requests are under way than workers, and a group can be larger than their number.
 const CONNECTIONS_PER_WORKER: usize = 4;
+
+/// For the workers to end when the clients have used up the drain's time.
+const STOP_TIME: Duration = Duration::from_millis(200);
 
 /// For the log's last lines, when the reader of stdout is stuck.
 const LOG_TIME: Duration = Duration::from_secs(1);
@@ -37,7 +42,8 @@ pub(super) fn serve() -> Result<(), Failure> {
     let inherited = systemd::inherited_listener().map_err(|text| Failure { status: CONFIG, text })?;
     let log = Log::start(config.log_level).map_err(|error| failed(format!("cannot start a thread: {error}")))?;
     log_panics(&log);
-    let signals = signals().map_err(|error| failed(format!("cannot handle signals: {error}")))?;
+    let serving = Arc::new(AtomicBool::new(false));
+    let signal = watch_signals(&log, &serving).map_err(|error| failed(format!("cannot handle signals: {error}")))?;
 
     let metrics = Arc::new(Metrics::new());
     let begun = Instant::now();
@@ -52,8 +58,15 @@ pub(super) fn serve() -> Result<(), Failure> {
     let activated = inherited.is_some();
     let listener = inherited.map_or_else(|| TcpListener::bind(config.listen), Ok);
     let listener = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
-    let (address, listener) = listener.map_err(|error| {
-        failed(format!("cannot listen on {}: {error}. Set LISTEN_ADDR to an address that is free.", config.listen))
+    let (address, listener) = listener.map_err(|error| Failure {
+        status: match error.kind() {
+            ErrorKind::AddrNotAvailable | ErrorKind::PermissionDenied => CONFIG,
+            _ => FAILED,
+        },
+        text: format!(
+            "cannot listen on {}: {error}. Set LISTEN_ADDR to an address of this machine that is free.",
+            config.listen
+        ),
     })?;
     let stopping = Arc::new(AtomicBool::new(false));
     let anybody_reads = config.read_token.is_none();
@@ -65,6 +78,7 @@ pub(super) fn serve() -> Result<(), Failure> {
     let body_bytes_max = config.limits.body_bytes_max;
     let server = Server::start(private, config.workers, body_bytes_max, Arc::new(api), metrics.clone(), log.clone())
         .map_err(|error| failed(format!("cannot start {} workers: {error}. Set WORKERS lower.", config.workers)))?;
+    serving.store(true, Ordering::SeqCst); // from here on a signal lets requests in flight be answered
     let gate = Gate::start(listener, upstream, config.limits, config.trusted_proxies, metrics, log.clone()).map_err(
         |error| {
             failed(format!(
@@ -94,12 +108,14 @@ pub(super) fn serve() -> Result<(), Failure> {
     let feeder = systemd::feed_watchdog(alive, log.clone())
         .map_err(|error| failed(format!("cannot start a thread: {error}")))?;
 
-    wait_for_signal(signals, &log, &stopping);
+    let signal = signal.recv().map_err(|_| failed("the thread that waits for signals is gone".to_owned()))?;
+    stopping.store(true, Ordering::Relaxed);
+    log.event(Level::Info, "stopping", json!({ "signal": signal }));
     drop(feeder);
     systemd::stopping("answering what is in flight", &log);
     let deadline = Instant::now() + DRAIN_TIME;
     let still_open = gate.drain(deadline);
-    let still_busy = server.stop(deadline);
+    let still_busy = server.stop(deadline.max(Instant::now() + STOP_TIME)); // idle workers need a moment to wake
     if let Err(Unavailable(reason)) = store.checkpoint() {
         let message = "the write-ahead log was not copied into the database; the next start reads it";
         log.event(Level::Warning, message, json!({ "reason": reason }));
@@ -121,28 +137,31 @@ fn raise_descriptor_limit() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
-/// Takes over the signals that end the service. As PID 1 of a container it would otherwise not even get them.
-fn signals() -> std::io::Result<Signals> {
+/// Takes over the signals that end the service, in a thread that sends the first one. As PID 1 of a container the process
+/// would otherwise not even get them. A second one ends the process at once, and so does any before it is `serving`:
+/// a migration is one transaction, which the next start begins again.
+fn watch_signals(log: &Log, serving: &Arc<AtomicBool>) -> std::io::Result<Receiver<i32>> {
     // A write beyond RLIMIT_FSIZE then fails with EFBIG, which is answered 503, where the signal would kill the process.
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
-    Signals::new([SIGTERM, SIGINT])
-}
-
-/// Returns at the first signal. A second one ends the process at once.
-fn wait_for_signal(mut signals: Signals, log: &Log, stopping: &AtomicBool) {
-    let Some(signal) = signals.forever().next() else { return };
-    stopping.store(true, Ordering::Relaxed);
-    log.event(Level::Info, "stopping", json!({ "signal": signal }));
-    let log = log.clone();
-    let second = move || {
-        if let Some(signal) = signals.forever().next() {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let (first, receiver) = channel();
+    let (log, serving) = (log.clone(), Arc::clone(serving));
+    let watch = move || {
+        let mut stopping = false;
+        for signal in signals.forever() {
+            if serving.load(Ordering::SeqCst) && !stopping {
+                stopping = true;
+                let _ = first.send(signal); // nobody receives it only when the service is ending already
+                continue;
+            }
+            let status = if stopping { FAILED } else { 0 };
             log.event(Level::Warning, "stopped at once", json!({ "signal": signal }));
             log.flush(LOG_TIME);
-            exit(i32::from(FAILED));
+            exit(i32::from(status));
         }
     };
-    // Without the thread a second signal would be without effect; the first is being obeyed all the same.
-    let _ = std::thread::Builder::new().name("signal".to_owned()).spawn(second);
+    std::thread::Builder::new().name("signal".to_owned()).spawn(watch)?;
+    Ok(receiver)
 }
 
 /// A broken invariant ends the process (Cargo.toml); this says in the log which.

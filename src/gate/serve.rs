@@ -136,7 +136,7 @@ fn read_head(limits: &Limits, input: &mut Input<'_>, parser: &mut Parser, buffer
             return Ok(head);
         }
         let deadline = *deadline.get_or_insert_with(|| Instant::now() + limits.head_time);
-        input.fill(left(deadline), Rejection::HeadTime)?;
+        input.fill(left(deadline).ok_or(Rejection::HeadTime)?, Rejection::HeadTime)?;
     }
 }
 
@@ -148,9 +148,9 @@ fn read_body(
     body: &mut Vec<u8>,
 ) -> Result<(), Stop> {
     if let Framing::Length(length) = head.framing {
-        held.grow_to(length)?;
-        body.reserve_exact(length);
         let here = length.min(input.bytes().len());
+        held.can_hold(length)?;
+        held.grow_to(here)?;
         body.extend_from_slice(&input.bytes()[..here]);
         input.consume(here);
     }
@@ -168,7 +168,10 @@ fn read_body(
     }
     if let Framing::Length(length) = head.framing {
         while body.len() < length {
-            input.read_into(body, length, left(deadline))?;
+            // What has come is counted, not what was promised: promises cost nothing, and would shut others out.
+            let end = length.min(body.len() + BUFFER_BYTES_MAX);
+            held.grow_to(end)?;
+            input.read_into(body, end, left(deadline).ok_or(Rejection::BodyTime)?)?;
         }
         return Ok(());
     }
@@ -180,7 +183,7 @@ fn read_body(
         if whole {
             return Ok(());
         }
-        input.fill(left(deadline), Rejection::BodyTime)?;
+        input.fill(left(deadline).ok_or(Rejection::BodyTime)?, Rejection::BodyTime)?;
     }
 }
 
@@ -198,7 +201,8 @@ fn write_all(mut stream: &TcpStream, mut bytes: &[u8], time: Duration) -> bool {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             _ => break,
         }
-        if stream.set_write_timeout(Some(left(deadline))).is_err() {
+        let Some(left) = left(deadline) else { break };
+        if stream.set_write_timeout(Some(left)).is_err() {
             break;
         }
         written = stream.write(bytes);
@@ -208,9 +212,10 @@ fn write_all(mut stream: &TcpStream, mut bytes: &[u8], time: Duration) -> bool {
     false
 }
 
-/// What is left until the deadline, at least a millisecond: a socket takes zero for no time-out at all.
-fn left(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
+/// What is left until the deadline, and `None` after it: each byte that comes in time for one more read would otherwise
+/// put off the end. At least a millisecond, since a socket takes zero for no time-out at all.
+fn left(deadline: Instant) -> Option<Duration> {
+    deadline.checked_duration_since(Instant::now()).map(|left| left.max(Duration::from_millis(1)))
 }
 
 /// The buffers of a connection, kept from request to request.
@@ -270,11 +275,11 @@ impl<'a> Input<'a> {
         Ok(())
     }
 
-    /// Reads once to the end of a body of `length` bytes, past the buffer.
-    fn read_into(&mut self, body: &mut Vec<u8>, length: usize, time: Duration) -> Result<(), Stop> {
+    /// Reads once, at most to the byte `end` of the body, past the buffer.
+    fn read_into(&mut self, body: &mut Vec<u8>, end: usize, time: Duration) -> Result<(), Stop> {
         self.set_timeout(time)?;
         let filled = body.len();
-        body.resize(length.min(filled + BUFFER_BYTES_MAX), 0);
+        body.resize(end, 0);
         let count = read(self.stream, &mut body[filled..], Rejection::BodyTime)?;
         body.truncate(filled + count);
         Ok(())
@@ -312,6 +317,11 @@ struct Held<'a> {
 }
 
 impl Held<'_> {
+    /// Refuses what could never be held, however little there is of others.
+    fn can_hold(&self, bytes: usize) -> Result<(), Rejection> {
+        if bytes as u64 <= self.max { Ok(()) } else { Err(Rejection::HeldBytesMax) }
+    }
+
     fn grow_to(&mut self, bytes: usize) -> Result<(), Rejection> {
         let more = bytes as u64 - self.bytes;
         let fits = |total: u64| total.checked_add(more).filter(|&total| total <= self.max);

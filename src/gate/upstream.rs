@@ -31,6 +31,9 @@ const ANSWER_TIME: Duration = Duration::from_secs(60);
 /// Longest wait for the answer to a probe, which waits only for a worker.
 const PROBE_TIME: Duration = Duration::from_secs(10);
 
+/// Longest head of a response. A Link is at most three times as long as the query that it repeats.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+
 /// A body up to this size is sent in one write with its head.
 const ONE_WRITE_BYTES_MAX: usize = 16 << 10;
 
@@ -163,15 +166,20 @@ fn read_response(
     answer: &mut Vec<u8>,
 ) -> Result<()> {
     let wrong = || Error::from(ErrorKind::InvalidData);
-    let mut buffer = [0; 4096]; // the head of a response has about 200 bytes, so one read brings most of them whole
+    let mut buffer = vec![0; 4096]; // the head of a response has about 200 bytes, so one read brings most of them whole
     let mut filled = 0;
     let head = loop {
         match stream.read(&mut buffer[filled..])? {
-            0 => return Err(Error::from(ErrorKind::UnexpectedEof)), // closed, or a head that fills the buffer
+            0 => return Err(Error::from(ErrorKind::UnexpectedEof)),
             bytes => filled += bytes,
         }
         if let Some(end) = memchr::memmem::find(&buffer[..filled], b"\r\n\r\n") {
             break end + 2;
+        }
+        if filled == buffer.len() {
+            // A Link repeats the query, percent-encoded.
+            let longer = Some(filled * 2).filter(|&longer| longer <= HEAD_BYTES_MAX).ok_or_else(wrong)?;
+            buffer.resize(longer, 0);
         }
     };
     let (lines, body) = (&buffer[..head], &buffer[head + 2..filled]);

@@ -14,9 +14,10 @@
 use crate::message::Message;
 use crate::metrics::Metrics;
 use crate::store::turn::{Side, Turns};
-use crate::store::{Counted, Database, UNPOISONED, Unavailable, seen};
+use crate::store::{Counted, Database, UNPOISONED, Unavailable, is_busy, seen};
 use rusqlite::TransactionBehavior;
 use std::collections::VecDeque;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -49,6 +50,8 @@ pub type Outcome = Result<Vec<Stored>, Unavailable>;
 pub(super) struct Queue {
     line: Mutex<Line>,
     handed_on: Condvar,
+    /// The last group could not be committed. The store clears it when it has seen that writing works again.
+    pub(super) write_failed: AtomicBool,
 }
 
 #[derive(Default)]
@@ -88,6 +91,10 @@ impl Queue {
             line = self.handed_on.wait_while(line, |line| !line.handed_on).expect(UNPOISONED);
             line.has_heir = false;
             line.handed_on = false;
+            if line.waiting.is_empty() {
+                line.led = false; // the leader has waited for a lock, and taken the heir's request along
+                return;
+            }
         }
         line.led = true;
         drop(line);
@@ -111,6 +118,7 @@ impl Queue {
                 result => break result,
             }
         };
+        self.write_failed.store(result.is_err(), Relaxed); // before another group can fail or not
         let lead_on = {
             let mut line = self.lock();
             line.handed_on = line.has_heir;
@@ -152,6 +160,7 @@ impl Database {
     fn write(&mut self, group: &[Place], metrics: &Metrics) -> rusqlite::Result<Vec<Vec<Stored>>> {
         let begun = Instant::now();
         let now = format!("{:.3}", jiff::Timestamp::now());
+        self.check_file()?;
         self.end_left_over_transaction();
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         // When another process has appended or deleted, the next read counts, and this group too.
@@ -195,10 +204,4 @@ impl Database {
             let _ = self.connection.execute_batch("ROLLBACK");
         }
     }
-}
-
-/// Another process has the database locked.
-fn is_busy(error: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
-    error.sqlite_error_code().is_some_and(|code| matches!(code, DatabaseBusy | DatabaseLocked))
 }

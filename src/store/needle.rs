@@ -24,11 +24,11 @@ impl Needle {
     }
 }
 
-/// Appends the text with differences of case removed: each character's upper case, then lower case of that.
+/// Appends the text with differences of case removed: each character in lower case, that in upper, and that in lower case.
 ///
 /// Character by character, because the lower case of a whole word depends on the neighbours (the Greek final sigma),
 /// and a substring has others. By way of upper case, because some characters have their pair only there: `ς` and `σ`,
-/// `ß` and `SS`.
+/// `ß` and `SS`. By way of lower case before, because `ẞ` has no other pair but `ß`.
 fn fold_into(text: &str, folded: &mut String) {
     if text.is_ascii() {
         let start = folded.len();
@@ -40,7 +40,7 @@ fn fold_into(text: &str, folded: &mut String) {
         if character.is_ascii() {
             folded.push(character.to_ascii_lowercase());
         } else {
-            folded.extend(character.to_uppercase().flat_map(char::to_lowercase));
+            folded.extend(character.to_lowercase().flat_map(char::to_uppercase).flat_map(char::to_lowercase));
         }
     }
 }
@@ -62,6 +62,8 @@ mod tests {
             ("ΟΔΟΣ", "οδος", true),
             ("οδος", "ΟΔΟΣΑΚΙ", true),
             ("straße", "STRASSE", true),
+            ("strasse", "STRAẞE", true),
+            ("ẞ", "ß", true),
             ("ÄPFEL", "zwei äpfel", true),
             ("नमस्ते", "नमस्ते दुनिया", true),
             ("🦀", "rust 🦀!", true),

@@ -4,7 +4,7 @@ use crate::store::row::text;
 use crate::timestamp::{Moment, Timestamp};
 use rusqlite::config::DbConfig;
 use rusqlite::functions::FunctionFlags;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::fmt;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
@@ -217,7 +217,12 @@ fn set(connection: &Connection, name: &str, value: &str) -> Result<(), String> {
 /// How many migrations the database has had. `Err` for one of a newer version, which may have any schema.
 fn version(connection: &Connection) -> Result<usize, String> {
     let version = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
-    let version = version.map_err(|error| format!("{error}. Check that it is an SQLite database."))?;
+    let version = version.map_err(|error| match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            format!("{error}. Another program has it locked; start again when that has ended.")
+        }
+        _ => format!("{error}. Check that it is an SQLite database."),
+    })?;
     usize::try_from(version).ok().filter(|&version| version <= MIGRATIONS.len()).ok_or_else(|| {
         format!(
             "it was written by a newer version of webhook-inbox (its user_version is {version}, this program knows up \

@@ -10,7 +10,7 @@ use crate::store::row::{Placed, moment, text};
 use crate::store::turn::{Side, Turns};
 use crate::store::{Deadline, ReadError, View};
 use crate::timestamp::Moment;
-use rusqlite::{OptionalExtension, ToSql};
+use rusqlite::{Connection, OptionalExtension, ToSql};
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
@@ -131,7 +131,8 @@ impl Search<'_> {
         let mut scratch = String::new();
         while let Some(from) = reached {
             self.deadline.check()?;
-            reached = self.turns.take(Side::Read).view(|view| self.slice(view, &from, &mut found, &mut scratch))?;
+            let slice = |connection: &Connection| self.slice(connection, &from, &mut found, &mut scratch);
+            reached = self.turns.take(Side::Read).slice(slice)?;
         }
         Ok((found.total, found.places.into_sorted_vec()))
     }
@@ -139,7 +140,7 @@ impl Search<'_> {
     /// Looks at rows for about [`SLICE_TIME`]. Returns where it stopped; None when there are no more.
     fn slice(
         &self,
-        view: &View<'_>,
+        connection: &Connection,
         from: &Reached,
         found: &mut Found<'_>,
         scratch: &mut String,
@@ -150,7 +151,7 @@ impl Search<'_> {
             Plan::Moment => include_str!("../../sql/search_by_moment.sql"),
             Plan::Sender(_) => include_str!("../../sql/search_by_sender.sql"),
         };
-        let mut statement = view.connection.prepare_cached(sql)?;
+        let mut statement = connection.prepare_cached(sql)?;
         let sender = if let Plan::Sender(sender) = self.plan { sender } else { "" };
         let parameters: [(&str, &dyn ToSql); 6] = [
             (":row", &from.row),
@@ -193,8 +194,8 @@ impl Search<'_> {
 
     /// The rows at some places. One that another program has deleted meanwhile is left out.
     fn rows(&self, places: &[Place]) -> Result<Vec<Placed>, ReadError> {
-        self.turns.take(Side::Read).view(|view| {
-            let mut statement = view.connection.prepare_cached(include_str!("../../sql/page_of_row.sql"))?;
+        self.turns.take(Side::Read).slice(|connection| {
+            let mut statement = connection.prepare_cached(include_str!("../../sql/page_of_row.sql"))?;
             let rows = places.iter().map(|(_, _, row)| statement.query_row([row], Placed::read).optional());
             Ok(rows.filter_map(Result::transpose).collect::<rusqlite::Result<_>>()?)
         })

@@ -79,7 +79,9 @@ impl Tally {
         let sender = self.senders.entry(name.clone()).or_default();
         sender.count += count;
         if sender.count >= FREQUENT_MESSAGES_MIN {
-            sender.hours.extend(hours.iter().copied());
+            for &(hour, count) in hours {
+                *sender.hours.entry(hour).or_default() += count;
+            }
         }
         let count = sender.count;
         self.rank(&name, count);

@@ -10,7 +10,7 @@ use crate::store::tally::Tally;
 use crate::store::turn::{Side, Turns};
 use crate::store::{Deadline, ReadError, View};
 use crate::timestamp::Moment;
-use rusqlite::{CachedStatement, ToSql, named_params};
+use rusqlite::{CachedStatement, Connection, ToSql, named_params};
 
 /// Index entries looked at in one hold. At about 50 ns each this is a fifth of a millisecond; those of a page by sender
 /// that an offset skips are read as rows, at about 1 µs each.
@@ -42,9 +42,15 @@ pub(super) fn page(turns: &Turns, selection: &Selection, deadline: Deadline) -> 
     let mut walk = Walk { turns, along, deadline, limit: selection.limit, row_max: i64::MAX };
     let (first, total, row_max) = turns.take(Side::Read).view(|view| {
         let first = match &selection.start {
-            Start::After(cursor) if cursor.moment < since => First::Rows(walk.rows(view, since, Skip::Rows(0))?),
-            Start::After(cursor) => First::Rows(walk.rows(view, cursor.moment, walk.skip(view, cursor)?)?),
-            &Start::Offset(offset) if offset < SLICE_ROWS => First::Rows(walk.rows(view, since, Skip::Rows(offset))?),
+            Start::After(cursor) if cursor.moment < since => {
+                First::Rows(walk.rows(view.connection, since, Skip::Rows(0))?)
+            }
+            Start::After(cursor) => {
+                First::Rows(walk.rows(view.connection, cursor.moment, walk.skip(view.connection, cursor)?)?)
+            }
+            &Start::Offset(offset) if offset < SLICE_ROWS => {
+                First::Rows(walk.rows(view.connection, since, Skip::Rows(offset))?)
+            }
             &Start::Offset(offset) => {
                 let hours = view.tally.hours_after(along.sender(), since).unwrap_or_default();
                 First::Far { offset, hours }
@@ -107,7 +113,7 @@ impl Walk<'_> {
         }
         let in_hours: u64 = hours.iter().map(|(_, count)| count).sum();
         let (mut at, mut left) = (since, offset);
-        let mut before = total - in_hours;
+        let mut before = total.saturating_sub(in_hours);
         for &(beginning, count) in hours {
             if offset < before {
                 break;
@@ -122,9 +128,10 @@ impl Walk<'_> {
             if passed == 0 {
                 break; // more than a slice within one nanosecond
             }
-            (at, left) = (next, left - passed);
+            // Another program may have moved rows between the two holds.
+            (at, left) = (next, left.saturating_sub(passed));
         }
-        self.turns.take(Side::Read).view(|view| self.rows(view, at, Skip::Rows(left)))
+        self.turns.take(Side::Read).slice(|connection| self.rows(connection, at, Skip::Rows(left)))
     }
 
     fn count(&self, total: Total) -> Result<u64, ReadError> {
@@ -146,8 +153,8 @@ impl Walk<'_> {
             Along::Moment => include_str!("../../sql/seek_by_moment.sql"),
             Along::Sender(_) => include_str!("../../sql/seek_by_sender.sql"),
         };
-        self.turns.take(Side::Read).view(|view| {
-            let mut statement = view.connection.prepare_cached(sql)?;
+        self.turns.take(Side::Read).slice(|connection| {
+            let mut statement = connection.prepare_cached(sql)?;
             let offset = messages as i64;
             let (us, ns, row_max) = (&at.us, &at.ns, &self.row_max);
             bind(&mut statement, self.along, &[(":us", us), (":ns", ns), (":row_max", row_max), (":offset", &offset)])?;
@@ -163,8 +170,8 @@ impl Walk<'_> {
             Along::Moment => include_str!("../../sql/count_by_moment.sql"),
             Along::Sender(_) => include_str!("../../sql/count_by_sender.sql"),
         };
-        self.turns.take(Side::Read).view(|view| {
-            let mut statement = view.connection.prepare_cached(sql)?;
+        self.turns.take(Side::Read).slice(|connection| {
+            let mut statement = connection.prepare_cached(sql)?;
             let parameters: [(&str, &dyn ToSql); 5] = [
                 (":us", &at.us),
                 (":ns", &at.ns),
@@ -180,12 +187,12 @@ impl Walk<'_> {
     }
 
     /// What of a cursor's moment does not belong to the page.
-    fn skip<'c>(&self, view: &View<'_>, cursor: &'c Cursor) -> Result<Skip<'c>, ReadError> {
+    fn skip<'c>(&self, connection: &Connection, cursor: &'c Cursor) -> Result<Skip<'c>, ReadError> {
         let row = match &cursor.last {
             Last::Id(id) => return Ok(Skip::Past(id)),
             Last::Row(row) => row,
         };
-        let mut statement = view.connection.prepare_cached(include_str!("../../sql/rank_of_row.sql"))?;
+        let mut statement = connection.prepare_cached(include_str!("../../sql/rank_of_row.sql"))?;
         let Moment { us, ns } = &cursor.moment;
         let parameters = named_params! { ":row": row, ":us": us, ":ns": ns, ":from": self.along.sender() };
         match statement.query_row(parameters, |row| row.get::<_, i64>(0))? {
@@ -195,7 +202,7 @@ impl Walk<'_> {
     }
 
     /// The rows of the page, and one more, so that it is known whether another page follows.
-    fn rows(&self, view: &View<'_>, at: Moment, skip: Skip<'_>) -> Result<Vec<Placed>, ReadError> {
+    fn rows(&self, connection: &Connection, at: Moment, skip: Skip<'_>) -> Result<Vec<Placed>, ReadError> {
         let sql = match (self.along, &skip) {
             (Along::Moment, Skip::Rows(_)) => include_str!("../../sql/page_since_by_moment.sql"),
             (Along::Moment, Skip::Past(_)) => include_str!("../../sql/page_after_by_moment.sql"),
@@ -203,7 +210,7 @@ impl Walk<'_> {
             (Along::Sender(_), Skip::Past(_)) => include_str!("../../sql/page_after_by_sender.sql"),
         };
         let limit = self.limit as i64 + 1; // at most 101
-        let mut statement = view.connection.prepare_cached(sql)?;
+        let mut statement = connection.prepare_cached(sql)?;
         let (us, ns): (&dyn ToSql, &dyn ToSql) = (&at.us, &at.ns);
         match skip {
             Skip::Rows(rows) => {

@@ -201,3 +201,12 @@ fn help_and_version_need_no_settings() {
     assert_eq!((version.status.code(), version.stderr.as_str()), (Some(0), ""));
     assert!(version.stdout.contains(env!("CARGO_PKG_VERSION")), "{}", version.stdout);
 }
+
+#[test]
+fn an_address_that_is_not_this_machines_is_a_fault_of_the_configuration() {
+    let directory = Directory::new();
+    // TEST-NET-3, RFC 5737: no machine has it, and nothing is sent to it.
+    let ended = run(&mut serve(&directory, &[("LISTEN_ADDR", "203.0.113.7:8000")]));
+    assert_eq!(ended.status.code(), Some(78), "{ended:?}");
+    assert!(ended.stderr.contains("LISTEN_ADDR") && ended.stderr.contains("203.0.113.7:8000"), "{ended:?}");
+}

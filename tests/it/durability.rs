@@ -281,3 +281,20 @@ fn a_service_without_stdout_serves() {
     assert_eq!(server.log(), "");
     assert!(server.errors().is_empty(), "{}", server.errors());
 }
+
+/// The service would go on with the file that it has open, and what it acknowledged would be gone after a restart.
+#[test]
+fn nothing_is_acknowledged_into_a_file_that_was_moved_or_removed() {
+    let server = Server::start();
+    assert_eq!(server.deliver(delivery("m1")).status, 200);
+    let aside = server.directory().join("aside.db");
+    std::fs::rename(server.database(), &aside).unwrap();
+    let reply = server.deliver(delivery("m2"));
+    assert_eq!(reply.status, 503, "{reply:?}");
+    let ready = server.get("/health/ready");
+    assert_eq!(ready.status, 503);
+    assert!(ready.text().contains("moved, removed or replaced"), "{ready:?}");
+    std::fs::rename(&aside, server.database()).unwrap();
+    assert_eq!(server.deliver(delivery("m2")).status, 200);
+    assert_eq!(server.get("/health/ready").status, 200);
+}

@@ -603,3 +603,32 @@ fn a_termination_answers_what_is_in_flight_and_closes_the_rest() {
     assert_eq!(server.wait_exit().code(), Some(0), "{}", server.log());
     assert!(begun.elapsed() < Duration::from_secs(5));
 }
+
+#[test]
+fn bodies_that_are_promised_and_never_come_keep_nobody_out() {
+    let server = Server::with(&[("MAX_HELD_BYTES", "4194304"), ("MAX_BODY_BYTES", "4194304")]);
+    let promise = b"POST /webhook HTTP/1.1\r\nHost: inbox\r\nContent-Length: 4194304\r\n\r\n";
+    let mut promising = connect_many(&server, 20);
+    for connection in &mut promising {
+        connection.send(promise).unwrap();
+    }
+    until(&server, "all have connected", || server.metric("inbox_connections_open") >= 20.0);
+    assert_eq!(server.deliver(delivery("m1")).status, 200, "{}", server.log());
+}
+
+#[test]
+fn a_steady_drip_does_not_put_off_the_end() {
+    let server = Server::with(&[("WORKERS", "2"), ("HEAD_TIMEOUT_MS", "300"), ("BODY_TIMEOUT_MS", "300")]);
+    for (what, start) in [
+        ("head", "GET /health/live HTTP/1.1\r\nX: ".to_owned()),
+        ("body", "POST /webhook HTTP/1.1\r\nHost: inbox\r\nContent-Length: 4000000\r\n\r\n".to_owned()),
+    ] {
+        let mut connection = connect(&server);
+        connection.send(start.as_bytes()).unwrap();
+        let begun = Instant::now();
+        // As fast as one byte at a time can be: at the bound, a read always finds one.
+        while connection.send(b"a").is_ok() && begun.elapsed() < SOON {}
+        assert!(begun.elapsed() < SOON, "the {what} may drip for ever");
+    }
+    assert_eq!(server.metric(r#"http_requests_total{path="/webhook",status="408"}"#), 1.0, "{}", server.log());
+}

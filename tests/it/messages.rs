@@ -596,3 +596,24 @@ fn every_query_answers_what_a_simple_model_answers() {
         }
     }
 }
+
+#[test]
+fn a_link_repeats_a_long_query_whole() {
+    let server = Server::start();
+    let text = "漢".repeat(1500);
+    for id in ["a", "b", "c"] {
+        let body = Delivery { text: Some(text.clone()), ..Delivery::of(id) }.body();
+        assert_eq!(server.deliver(body).status, 200);
+    }
+    for characters in [1, 400, 430, 1500] {
+        let (mut ids, mut next) = (Vec::new(), None);
+        let first = format!("/messages?limit=1&q={}", encoded(&"漢".repeat(characters)));
+        for _ in 0..3 {
+            let reply = server.get(next.as_deref().unwrap_or(&first));
+            assert_eq!(reply.status, 200, "{characters}: {}", reply.text());
+            ids.push(reply.json()["data"][0]["message_id"].as_str().unwrap().to_owned());
+            next = reply.next();
+        }
+        assert_eq!((ids.join(""), next), ("abc".to_owned(), None), "{characters}");
+    }
+}
