@@ -12,9 +12,9 @@ use support::{Directory, Sample, Service};
 fn main() {
     let directory = Directory::new("ingest");
     println!(
-        "| connections | messages | raw rows/s | messages/s | of raw | p50 ms | p99 ms | CPU ms per 1,000: gate | tiny_http | workers | log | raw rows, ms | peak RSS MiB |"
+        "| connections | messages | raw rows/s | messages/s | of raw | p50 ms | p99 ms | CPU ms per 1,000: gate | tiny_http | workers | log | load generator | raw rows, ms | peak RSS MiB |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     for (connections, messages) in [(1, 8_000), (16, 50_000), (64, 100_000), (256, 100_000)] {
         let samples: Vec<Sample> = (0..messages).map(|index| Sample::new(index, 1_000)).collect();
         let requests: Vec<Vec<u8>> = samples.iter().map(Sample::request).collect();
@@ -28,14 +28,16 @@ fn main() {
         drop(raw);
 
         let service = Service::start(&directory.join(&format!("served-{connections}.db")), &[("LOG_LEVEL", "INFO")]);
+        let own_before = support::own_cpu();
         let load = support::load(service.address, &requests, connections);
+        let own = support::own_cpu() - own_before;
         let per_1000 = |time: Duration| time.as_secs_f64() * 1e3 / (messages as f64 / 1e3);
         let (gate, workers, log) = (service.cpu_of("connection"), service.cpu_of("worker"), service.cpu_of("log"));
         let tiny_http = service.cpu().saturating_sub(gate + workers + log);
         let (_, stats) = service.get("/stats");
         assert!(stats.contains(&format!("\"total_messages\":{messages},")), "{stats}");
         println!(
-            "| {connections} | {messages} | {raw_per_second:.0} | {:.0} | {:.2} | {:.2} | {:.2} | {:.1} | {:.1} | {:.1} | {:.1} | {:.1} | {:.0} |",
+            "| {connections} | {messages} | {raw_per_second:.0} | {:.0} | {:.2} | {:.2} | {:.2} | {:.1} | {:.1} | {:.1} | {:.1} | {:.1} | {:.1} | {:.0} |",
             load.per_second,
             load.per_second / raw_per_second,
             load.quantile(0.5).as_secs_f64() * 1e3,
@@ -44,6 +46,7 @@ fn main() {
             per_1000(tiny_http),
             per_1000(workers),
             per_1000(log),
+            per_1000(own),
             1e6 / raw_per_second,
             service.memory_kib("VmHWM") as f64 / 1024.0,
         );

@@ -115,11 +115,16 @@ impl Api {
     }
 
     /// Stores the messages of a delivery, and calls `answered` when they are on disk or it is known that they are not:
-    /// by this thread or by another, see [`Store::commit`].
-    pub fn store(self: &Arc<Api>, messages: Vec<Message>, answered: impl FnOnce(Answer) + Send + 'static) {
+    /// by this thread, which then calls `make_way` before it waits, or by another; see [`Store::commit`].
+    pub fn store(
+        self: &Arc<Api>,
+        messages: Vec<Message>,
+        answered: impl FnOnce(Answer) + Send + 'static,
+        make_way: impl FnOnce(),
+    ) {
         let api = Arc::clone(self);
         let first_id = messages.first().map(|message| message.id.as_str().to_owned());
-        self.store.commit(messages, move |outcome| answered(api.stored(first_id, outcome)));
+        self.store.commit(messages, move |outcome| answered(api.stored(first_id, outcome)), make_way);
     }
 
     fn may_read(&self, request: &Request<'_>) -> bool {

@@ -4,10 +4,13 @@
 //! been taken. It does not care what listens: whatever stands in front may say who the client is and when the request
 //! arrived, in the two header fields below. What an answer is, [`api`](crate::api) knows.
 
+mod receivers;
+
 use crate::api::{Answer, Api, Body, Request, Step};
 use crate::log::{Level, Log, RequestLine};
 use crate::metrics::{Metrics, Path, WebhookResult};
 use crate::reply::{Reply, request_id};
+use receivers::{Place, Receivers};
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::LazyLock;
@@ -43,6 +46,7 @@ pub struct Server {
 /// What the workers share.
 struct Work {
     tiny: Arc<tiny_http::Server>,
+    receivers: Receivers,
     stopping: Arc<AtomicBool>,
     api: Arc<Api>,
     metrics: Arc<Metrics>,
@@ -63,7 +67,9 @@ impl Server {
         let tiny = tiny_http::Server::from_listener(listener, None).map_err(std::io::Error::other)?;
         let tiny = Arc::new(tiny);
         let stopping = Arc::new(AtomicBool::new(false));
-        let work = Work { tiny: tiny.clone(), stopping: stopping.clone(), api, metrics, log, body_bytes_max };
+        let receivers = Receivers::new();
+        let work =
+            Work { tiny: tiny.clone(), receivers, stopping: stopping.clone(), api, metrics, log, body_bytes_max };
         let work = Arc::new(work);
         let workers = (0..workers)
             .map(|index| {
@@ -93,9 +99,11 @@ impl Server {
 
 impl Work {
     fn run(self: &Arc<Work>) {
+        let mut place = None;
         loop {
+            let here = place.take().unwrap_or_else(|| self.receivers.enter());
             match self.tiny.recv() {
-                Ok(request) => self.handle(request),
+                Ok(request) => place = self.handle(request, here),
                 Err(_) if self.stopping.load(Ordering::Relaxed) => return,
                 // tiny_http reports an error of its accept loop this way; other workers are not concerned.
                 Err(error) => {
@@ -106,17 +114,24 @@ impl Work {
         }
     }
 
-    fn handle(self: &Arc<Work>, mut request: tiny_http::Request) {
+    /// Answers a request, or has it answered when its messages are on disk. Returns the worker's place if it has not
+    /// made way for others meanwhile.
+    fn handle<'a>(self: &'a Arc<Work>, mut request: tiny_http::Request, place: Place<'a>) -> Option<Place<'a>> {
         if request.url() == PROBE_TARGET {
             // Who asked will find the connection closed.
             let _ = request.respond(tiny_http::Response::empty(200));
-            return;
+            return Some(place);
         }
         let taken_us = clock_us();
         self.metrics.requests_in_flight.fetch_add(1, Ordering::Relaxed);
+        // Deliveries are quick until they wait for their COMMIT. Everything else may wait for the database.
+        let mut place = Some(place).filter(|_| *request.method() == tiny_http::Method::Post);
         let body = match read_body(&mut request, self.body_bytes_max) {
             Ok(body) => body,
-            Err(reason) => return self.finish(request, taken_us, Answer::incomplete(reason)),
+            Err(reason) => {
+                self.finish(request, taken_us, Answer::incomplete(reason));
+                return place;
+            }
         };
         let (path, query) = split(request.url());
         let signatures: Vec<&str> = fields(&request, "X-Signature").collect();
@@ -127,9 +142,11 @@ impl Work {
             Step::Answer(answer) => self.finish(request, taken_us, answer),
             Step::Store(messages) => {
                 let work = Arc::clone(self);
-                self.api.store(messages, move |answer| work.finish(request, taken_us, answer));
+                let answered = move |answer| work.finish(request, taken_us, answer);
+                self.api.store(messages, answered, || place = None);
             }
         }
+        place
     }
 
     /// Counts, logs and answers.

@@ -112,13 +112,14 @@ impl Store {
     }
 
     /// Commits the messages of one request and calls `tell` with what became of each, in their order: by this thread or
-    /// by another, after this function has returned or before.
+    /// by another, after this function has returned or before. It waits for a lock or the disk only after it has called
+    /// `make_way`.
     ///
     /// When it says [`Stored`], they are on disk (`synchronous=FULL`): after a power cut they are still there. When it
     /// says [`Unavailable`] (disk full, database locked by another process, I/O error) none of them is stored, and
     /// sending them again is safe.
-    pub fn commit(&self, messages: Vec<Message>, tell: impl FnOnce(Outcome) + Send + 'static) {
-        self.queue.commit(messages, Box::new(tell), &self.turns, &self.metrics);
+    pub fn commit(&self, messages: Vec<Message>, tell: impl FnOnce(Outcome) + Send + 'static, make_way: impl FnOnce()) {
+        self.queue.commit(messages, Box::new(tell), make_way, &self.turns, &self.metrics);
     }
 
     /// A page of messages and how many match on all pages.

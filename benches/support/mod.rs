@@ -151,6 +151,11 @@ impl Drop for Service {
     }
 }
 
+/// CPU time of this process so far: the load generator's, mostly.
+pub fn own_cpu() -> Duration {
+    cpu_in(Path::new("/proc/self")).expect("Linux")
+}
+
 /// User and system time in a `stat` file of /proc (proc(5)).
 fn cpu_in(directory: &Path) -> Option<Duration> {
     let stat = std::fs::read_to_string(directory.join("stat")).ok()?;

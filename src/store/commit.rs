@@ -73,11 +73,12 @@ struct Place {
 
 impl Queue {
     /// Has the messages of one request committed, together with those of other requests that wait, and `tell` called
-    /// with the outcome: by this thread, or by another that leads meanwhile.
+    /// with the outcome: by another thread that leads meanwhile, or by this one, which then calls `make_way` first.
     pub(super) fn commit(
         &self,
         messages: Vec<Message>,
         tell: Box<dyn FnOnce(Outcome) + Send>,
+        make_way: impl FnOnce(),
         turns: &Turns,
         metrics: &Metrics,
     ) {
@@ -86,6 +87,7 @@ impl Queue {
         if line.led && line.has_heir {
             return;
         }
+        make_way();
         if line.led {
             line.has_heir = true;
             line = self.handed_on.wait_while(line, |line| !line.handed_on).expect(UNPOISONED);

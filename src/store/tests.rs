@@ -25,7 +25,7 @@ impl Two {
 
     fn commit(&self, messages: Vec<Message>) -> Outcome {
         let (tell, told) = mpsc::channel();
-        self.store.commit(messages, move |outcome| tell.send(outcome).unwrap());
+        self.store.commit(messages, move |outcome| tell.send(outcome).unwrap(), || ());
         told.recv().unwrap()
     }
 
