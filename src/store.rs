@@ -40,8 +40,9 @@ use turn::{Side, Turns};
 /// Panics abort the process (Cargo.toml), so no thread ever meets a mutex that another left in the middle.
 const UNPOISONED: &str = "a panic aborts the process, so no mutex is ever poisoned";
 
-/// How long a read may take over all its slices.
-const READ_TIME: Duration = Duration::from_secs(5);
+/// How long a read may take over all its slices. A search of 1,000,000 messages takes less than a second alone, and
+/// several times as long beside full ingest, which has the connection most of the time; the gate waits for 60 s.
+const READ_TIME: Duration = Duration::from_secs(30);
 
 /// What the store needs to know.
 #[derive(Clone, Debug)]

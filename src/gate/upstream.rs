@@ -25,7 +25,7 @@ use std::time::Duration;
 /// How long a request waits for a connection to become free before it is answered 503.
 const BORROW_TIME: Duration = Duration::from_secs(10);
 
-/// Longest silence of tiny_http in the middle of an exchange. The slowest answer is a query that uses up its 5 s.
+/// Longest silence of tiny_http in the middle of an exchange. The slowest answer is a search that uses up its 30 s.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 
 /// Longest wait for the answer to a probe, which waits only for a worker.

@@ -16,6 +16,9 @@ use rusqlite::{CachedStatement, Connection, ToSql, named_params};
 /// that an offset skips are read as rows, at about 1 µs each.
 const SLICE_ROWS: u64 = 4096;
 
+/// Index entries counted in one hold: about 0.8 ms.
+const COUNT_ROWS: u64 = 16_384;
+
 /// After every moment.
 const END: Moment = Moment { us: i64::MAX, ns: 1000 };
 
@@ -137,7 +140,7 @@ impl Walk<'_> {
     fn count(&self, total: Total) -> Result<u64, ReadError> {
         let Some((mut at, end)) = total.uncounted else { return Ok(total.known) };
         let mut count = total.known;
-        while let Some(next) = self.seek(at, SLICE_ROWS)?.filter(|&next| next < end) {
+        while let Some(next) = self.seek(at, COUNT_ROWS)?.filter(|&next| next < end) {
             // The slice may begin and end within one nanosecond; then all of that nanosecond is counted at once.
             let next = if next > at { next } else { Moment { us: at.us, ns: at.ns + 1 } };
             count += self.count_slice(at, next)?;
