@@ -232,14 +232,25 @@ impl Load {
 }
 
 /// Sends all requests, each once, over so many keep-alive connections, and expects 200 for each.
+///
+/// The connections are opened one after the other, each proven by a request: tiny_http alone leaves some of a burst
+/// without an answer for ever.
 pub fn load(address: SocketAddr, requests: &[Vec<u8>], connections: usize) -> Load {
+    let opened = (0..connections).map(|_| {
+        let mut connection = Connection::open(address);
+        let (status, _) = connection.send(b"GET /health/live HTTP/1.1\r\nHost: inbox\r\n\r\n");
+        assert_eq!(status, 200);
+        connection
+    });
+    let opened: Vec<Connection> = opened.collect();
     let next = AtomicUsize::new(0);
     let barrier = Barrier::new(connections + 1);
     std::thread::scope(|scope| {
-        let senders: Vec<_> = (0..connections)
-            .map(|_| {
-                let sender = || {
-                    let mut connection = Connection::open(address);
+        let (next, barrier) = (&next, &barrier);
+        let senders: Vec<_> = opened
+            .into_iter()
+            .map(|mut connection| {
+                let sender = move || {
                     let mut latencies = Vec::with_capacity(requests.len() / connections * 2);
                     barrier.wait();
                     while let Some(request) = requests.get(next.fetch_add(1, Ordering::Relaxed)) {

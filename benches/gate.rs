@@ -1,0 +1,72 @@
+//! What the gate costs: durable messages per second over 64 connections with it, and with tiny_http on the network itself.
+//!
+//! `cargo bench --bench gate`. Both run in this process, one after the other, three times over, on fresh databases. The
+//! bare listener is here only: the program has none (DESIGN.md, "Why a gate stands in front of tiny_http").
+
+mod support;
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+use support::{Directory, Sample};
+use webhook_inbox::api::Api;
+use webhook_inbox::gate::{self, Gate, Limits, TrustedProxies};
+use webhook_inbox::log::{Level, Log};
+use webhook_inbox::metrics::Metrics;
+use webhook_inbox::server::Server;
+use webhook_inbox::store::{Options, Store};
+use webhook_inbox::webhook::{Secret, Secrets};
+
+const CONNECTIONS: usize = 64;
+const MESSAGES: usize = 50_000;
+const WORKERS: usize = 64;
+
+fn main() {
+    let directory = Directory::new("gate");
+    println!("| round | tiny_http alone, messages/s | behind the gate, messages/s | of that |");
+    println!("|---|---|---|---|");
+    for round in 1..=3 {
+        let bare = run(&directory.join(&format!("bare-{round}.db")), false);
+        let gated = run(&directory.join(&format!("gated-{round}.db")), true);
+        println!("| {round} | {bare:.0} | {gated:.0} | {:.2} |", gated / bare);
+    }
+}
+
+/// Messages per second of one run.
+fn run(database: &Path, gated: bool) -> f64 {
+    let requests: Vec<Vec<u8>> = (0..MESSAGES).map(|index| Sample::new(index, 1_000).request()).collect();
+    let metrics = Arc::new(Metrics::new());
+    let log = Log::start(Level::Error).expect("a thread");
+    let options = Options { path: database.to_owned(), searches_max: 1 };
+    let store = Arc::new(Store::open(options, Arc::clone(&metrics)).expect("the directory can be written"));
+    let current = Secret::new(support::SECRET.as_bytes()).expect("it is not empty");
+    let secrets = Secrets { current, previous: None };
+    let stopping = Arc::new(AtomicBool::new(false));
+    let api = Arc::new(Api::new(secrets, None, store, Arc::clone(&metrics), log.clone(), stopping));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let body_bytes_max = Limits::default().body_bytes_max;
+    let deadline = || Instant::now() + Duration::from_secs(10);
+    if gated {
+        let fallback = database.parent().expect("it is in a directory");
+        let (private, upstream) = gate::bind(fallback, 4 * WORKERS).expect("a socket");
+        let server = Server::start(private, WORKERS, body_bytes_max, api, Arc::clone(&metrics), log.clone());
+        let proxies = TrustedProxies::default();
+        let gate = Gate::start(listener, upstream, Limits::default(), proxies, metrics, log).expect("threads");
+        let load = support::load(address, &requests, CONNECTIONS);
+        let per_second = load.per_second;
+        drop(load);
+        gate.drain(deadline());
+        server.expect("threads").stop(deadline());
+        per_second
+    } else {
+        let server = Server::start(listener, WORKERS, body_bytes_max, api, metrics, log).expect("threads");
+        let load = support::load(address, &requests, CONNECTIONS);
+        let per_second = load.per_second;
+        drop(load);
+        server.stop(deadline());
+        per_second
+    }
+}
