@@ -94,7 +94,8 @@ impl Config {
         let level = || "DEBUG, INFO, WARNING or ERROR".to_owned();
         let log_level = environment.value("LOG_LEVEL", "INFO", Level::named, level);
         let listen = environment.listen_address();
-        // As many as fill one COMMIT. Each is a thread with a stack of 512 KiB, of which it touches little.
+        // For reads, above all: deliveries do not keep one while they wait. Each is a thread with a stack of 512 KiB, of
+        // which it touches little.
         let workers = environment.number("WORKERS", 64, 1, 1024);
         let limits = environment.limits();
         let trusted_proxies = environment.value("TRUSTED_PROXIES", "", gate::TrustedProxies::parse, || {

@@ -47,9 +47,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Errors of accepting within this time of one that was logged are the same burst.
 const ACCEPT_BURST: Duration = Duration::from_secs(10);
 
-/// A panic aborts the process (Cargo.toml), so no thread ever meets a mutex that another left in the middle.
-const UNPOISONED: &str = "a panic aborts the process, so no mutex is ever poisoned";
-
 /// The bounds of what clients may use. Times are totals: one byte a second does not extend them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -39,3 +39,5 @@ pub mod metrics;
 pub mod reply;
 
 pub mod log;
+
+mod mutex;

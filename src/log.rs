@@ -4,6 +4,7 @@
 //! buffer of bounded size, and when stdout is stuck or closed and the buffer is full, lines are dropped and counted. It
 //! leaves to its callers that no secret and no message text gets into a line.
 
+use crate::mutex::UNPOISONED;
 use serde::Serialize;
 use std::fs::File;
 use std::io::Write;
@@ -172,9 +173,6 @@ impl Log {
         }
     }
 }
-
-/// Panics abort the process (Cargo.toml), so no thread ever meets a mutex that another left in the middle.
-const UNPOISONED: &str = "a panic aborts the process, so no mutex is ever poisoned";
 
 impl Shared {
     fn lock(&self) -> std::sync::MutexGuard<'_, Buffer> {

@@ -37,9 +37,6 @@ use std::time::{Duration, Instant};
 use tally::Tally;
 use turn::{Side, Turns};
 
-/// Panics abort the process (Cargo.toml), so no thread ever meets a mutex that another left in the middle.
-const UNPOISONED: &str = "a panic aborts the process, so no mutex is ever poisoned";
-
 /// How long a read may take over all its slices. A search of 1,000,000 messages takes less than a second alone, and
 /// several times as long beside full ingest, which has the connection most of the time; the gate waits for 60 s.
 const READ_TIME: Duration = Duration::from_secs(30);
@@ -170,7 +167,7 @@ impl Store {
             self.queue.write_failed.store(false, Ordering::Relaxed);
         }
         turn.check_file().map_err(|error| Unavailable::from(&error))?;
-        turn.slice(|connection| Ok(seen(connection)?)).map(|_| ()).map_err(|error| Unavailable(error.to_string()))
+        turn.answers()
     }
 
     /// Whether the last write failed. Unlike [`Store::ready`], this never waits for the database.
@@ -186,9 +183,7 @@ impl Store {
 
     /// Whether the database answers a read at all; one that takes no writes for now does.
     pub fn answers(&self) -> Result<(), Unavailable> {
-        let turn = self.turns.take(Side::Read);
-        let row_max = turn.connection.query_row(include_str!("../sql/rowid_max.sql"), [], |row| row.get::<_, i64>(0));
-        row_max.map(|_| ()).map_err(|error| Unavailable::from(&error))
+        self.turns.take(Side::Read).answers()
     }
 
     /// Bytes of the database file and of its write-ahead log, as far as they can be seen.
@@ -284,6 +279,11 @@ impl Database {
     /// Reads within one transaction what needs no counts: a slice of a read whose first hold has counted.
     fn slice<T>(&mut self, read: impl FnOnce(&Connection) -> Result<T, ReadError>) -> Result<T, ReadError> {
         read(&*self.connection.transaction()?)
+    }
+
+    /// Fails when the database does not answer a read.
+    fn answers(&mut self) -> Result<(), Unavailable> {
+        self.slice(|connection| Ok(seen(connection)?)).map(|_| ()).map_err(|error| Unavailable(error.to_string()))
     }
 
     /// Gives rows that another program has written their moment. False: another has the database locked, so they stay

@@ -4,8 +4,8 @@
 //! 2. It is idle while its thread waits for the first byte of a request, and only then may others shut it down.
 //! 3. Whether it is idle changes by compare-and-swap: either its thread gets the request, or it is closed as idle.
 
-use super::UNPOISONED;
 use crate::metrics::Metrics;
+use crate::mutex::UNPOISONED;
 use crate::server::clock_us;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};

@@ -10,8 +10,8 @@
 //! 3. A connection carries one request at a time, and its response is read whole before it is given back.
 //! 4. One that failed is not used again: the next that gets its place opens a new one first.
 
-use super::UNPOISONED;
 use crate::metrics::Rejection;
+use crate::mutex::UNPOISONED;
 use crate::server::PROBE_TARGET;
 use rustix::fs::{Mode, OFlags};
 use std::io::{Error, ErrorKind, Read, Result, Write};

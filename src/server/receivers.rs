@@ -5,10 +5,8 @@
 //! receive. Who has received a delivery keeps its place until it has to wait for something, and is back for the next
 //! request without having slept; who reads the database makes way first.
 
+use crate::mutex::UNPOISONED;
 use std::sync::{Condvar, Mutex};
-
-/// A panic aborts the process (Cargo.toml), so no thread ever meets a mutex that another left in the middle.
-const UNPOISONED: &str = "a panic aborts the process, so no mutex is ever poisoned";
 
 /// The places, as many as there are cores.
 pub(super) struct Receivers {

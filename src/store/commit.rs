@@ -13,8 +13,9 @@
 
 use crate::message::Message;
 use crate::metrics::Metrics;
+use crate::mutex::UNPOISONED;
 use crate::store::turn::{Side, Turns};
-use crate::store::{Counted, Database, UNPOISONED, Unavailable, is_busy, seen};
+use crate::store::{Counted, Database, Unavailable, is_busy, seen};
 use rusqlite::TransactionBehavior;
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;

@@ -1,7 +1,7 @@
 //! The counts that /messages and /stats need, kept in memory so that no read counts rows.
 //!
 //! Built in one pass over an index when the database is opened, updated after each COMMIT under the same turn, and
-//! built anew when another process has changed the database. It equals `COUNT(*)` at any time. It takes about 120
+//! also when another process has appended; after any other change by one it is built anew. It equals `COUNT(*)` at any time. It takes about 120
 //! bytes per sender, and 30 per hour in which there are messages, or in which a frequent sender has some.
 
 use crate::store::row::{moment, text};

@@ -8,8 +8,8 @@
 //! 3. So a commit waits for at most one slice of a read, however many reads wait, and a read that waits alone for at
 //!    most one commit.
 
+use crate::mutex::UNPOISONED;
 use crate::store::Database;
-use crate::store::UNPOISONED;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Condvar, Mutex, MutexGuard};
 
