@@ -7,40 +7,77 @@ use std::sync::LazyLock;
 #[derive(Clone, Debug)]
 pub struct Needle {
     finder: Finder<'static>,
+    is_ascii: bool,
 }
 
 impl Needle {
     /// None for the empty text, which is in every text and so no filter.
     pub fn new(text: &str) -> Option<Needle> {
-        let mut folded = String::new();
+        let mut folded = Vec::new();
         fold_into(text, &mut folded);
-        (!folded.is_empty()).then(|| Needle { finder: Finder::new(folded.as_bytes()).into_owned() })
+        let finder = Finder::new(&folded).into_owned();
+        (!folded.is_empty()).then(|| Needle { finder, is_ascii: folded.is_ascii() })
     }
 
-    /// Whether the text holds the needle. `scratch` is room that one caller's many calls share.
-    pub(super) fn is_in(&self, text: &str, scratch: &mut String) -> bool {
+    /// Whether the text, in UTF-8 or what another program took for it, holds the needle. `scratch` is room that one
+    /// caller's many calls share.
+    pub(super) fn is_in(&self, text: &[u8], scratch: &mut Vec<u8>) -> bool {
         scratch.clear();
-        fold_into(text, scratch);
-        self.finder.find(scratch.as_bytes()).is_some()
+        if self.is_ascii {
+            // The common case, a quarter of the time: every other character folds to itself or to others that are not
+            // in the needle, but for those few that hide ASCII.
+            scratch.extend_from_slice(text);
+            scratch.make_ascii_lowercase();
+            if self.finder.find(scratch).is_some() {
+                return true;
+            }
+            if !may_hide_ascii(text) {
+                return false;
+            }
+            scratch.clear();
+        } else if text.is_ascii() {
+            return false; // it folds to ASCII
+        }
+        fold_into(&String::from_utf8_lossy(text), scratch);
+        self.finder.find(scratch).is_some()
     }
 }
 
 /// Appends the text with differences of case removed, character by character: the lower case of a whole word depends on
 /// the neighbours (the Greek final sigma), and a substring has others.
-fn fold_into(text: &str, folded: &mut String) {
-    if text.is_ascii() {
-        let start = folded.len();
-        folded.push_str(text);
-        folded[start..].make_ascii_lowercase();
-        return;
-    }
+fn fold_into(text: &str, folded: &mut Vec<u8>) {
+    folded.reserve(text.len());
+    let single = SINGLE.as_ref();
     for character in text.chars() {
-        match SINGLE.get(character as usize) {
-            Some(&single) if single != NOT_SINGLE => folded.push(single),
-            _ => folded.extend(fold(character)),
+        if character.is_ascii() {
+            folded.push(character.to_ascii_lowercase() as u8);
+            continue;
+        }
+        let mut push = |character: char| folded.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+        match single.get(character as usize) {
+            Some(&single) if single != NOT_SINGLE => push(single),
+            _ => fold(character).for_each(&mut push),
         }
     }
 }
+
+/// Whether a character beyond ASCII may be in the text that folds to ASCII or to something with ASCII in it: the Kelvin
+/// sign to `k`, `ß` to `ss`, the ligature `ﬁ` to `fi`. No such character may be missed; others may be taken for one.
+fn may_hide_ascii(text: &[u8]) -> bool {
+    !text.is_ascii() && text.windows(2).any(|pair| HIDES_ASCII[usize::from(pair[0])] >> (pair[1] & 63) & 1 == 1)
+}
+
+/// By the first byte of a character's UTF-8, the set of those second bytes (their lower 6 bits) with which a character
+/// begins that hides ASCII.
+static HIDES_ASCII: LazyLock<[u64; 256]> = LazyLock::new(|| {
+    let mut sets = [0; 256];
+    for character in ('\u{80}'..='\u{ffff}').filter(|&character| fold(character).any(|folded| folded.is_ascii())) {
+        let mut bytes = [0; 4];
+        character.encode_utf8(&mut bytes);
+        sets[usize::from(bytes[0])] |= 1 << (bytes[1] & 63);
+    }
+    sets
+});
 
 /// A character in lower case, that in upper, and that in lower case again. By way of upper case, because some have their
 /// pair only there: `ς` and `σ`, `ß` and `SS`. By way of lower case before, because `ẞ` has no other pair but `ß`.
@@ -58,7 +95,7 @@ static SINGLE: LazyLock<Box<[char]>> = LazyLock::new(|| {
     (0..=0xffff).map(|code| single(code).unwrap_or(NOT_SINGLE)).collect()
 });
 
-/// In [`SINGLE`]: it folds to more than one character. (NUL, which folds to itself, goes the same way.)
+/// In [`SINGLE`]: it folds to more than one character.
 const NOT_SINGLE: char = '\0';
 
 #[cfg(test)]
@@ -66,7 +103,7 @@ mod tests {
     use super::*;
 
     fn finds(needle: &str, text: &str) -> bool {
-        Needle::new(needle).is_none_or(|needle| needle.is_in(text, &mut String::new()))
+        Needle::new(needle).is_none_or(|needle| needle.is_in(text.as_bytes(), &mut Vec::new()))
     }
 
     #[test]
@@ -93,9 +130,41 @@ mod tests {
             ("e", "é", false),
             ("abc", "ab", false),
             ("\0", "a\0b", true),
+            ("kelvin", "300 \u{212a}ELVIN", true),
+            ("fish", "ﬁsh", true),
+            ("i", "İ", true),
+            ("s", "ſ", true),
+            ("zanzibar", "é ZANZIBAR ß", true),
         ] {
             assert_eq!(finds(needle, text), found, "{needle:?} in {text:?}");
         }
+    }
+
+    #[test]
+    fn the_short_way_for_ascii_finds_what_folding_everything_finds() {
+        fastrand::seed(14);
+        let pool: Vec<char> = "abfiklsKS ßẞſİǰﬁﬄ\u{212a}ŉẖéж漢🦀".chars().collect();
+        for _ in 0..50_000 {
+            let needle: String = (0..fastrand::usize(1..4)).map(|_| fastrand::char('a'..'t')).collect();
+            let text: String = (0..fastrand::usize(0..8)).filter_map(|_| fastrand::choice(&pool)).collect();
+            let mut folded = Vec::new();
+            fold_into(&text, &mut folded);
+            let found = String::from_utf8(folded).unwrap().contains(&needle);
+            assert_eq!(finds(&needle, &text), found, "{needle:?} in {text:?}");
+        }
+    }
+
+    #[test]
+    fn no_character_beyond_the_table_hides_ascii() {
+        let hides = |character: &char| fold(*character).any(|folded| folded.is_ascii());
+        assert_eq!(('\u{10000}'..=char::MAX).find(hides), None);
+    }
+
+    #[test]
+    fn what_is_no_utf_8_is_searched_all_the_same() {
+        let needle = Needle::new("ok").unwrap();
+        assert!(needle.is_in(b"\xff OK \xc3", &mut Vec::new()));
+        assert!(!needle.is_in(b"o\xffk", &mut Vec::new()));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::store::row::{Placed, moment, text};
 use crate::store::turn::{Side, Turns};
 use crate::store::{Deadline, ReadError, View};
 use crate::timestamp::Moment;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, ToSql};
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
@@ -128,7 +129,7 @@ impl Search<'_> {
         // Before the first row: nothing has a nanosecond of -1, and SQLite gives no rowid below 1 of itself.
         let before = Moment { ns: -1, ..self.since };
         let mut reached = Some(Reached { row: i64::MIN, moment: before, id: String::new() });
-        let mut scratch = String::new();
+        let mut scratch = Vec::new();
         while let Some(from) = reached {
             self.deadline.check()?;
             let slice = |connection: &Connection| self.slice(connection, &from, &mut found, &mut scratch);
@@ -143,7 +144,7 @@ impl Search<'_> {
         connection: &Connection,
         from: &Reached,
         found: &mut Found<'_>,
-        scratch: &mut String,
+        scratch: &mut Vec<u8>,
     ) -> Result<Option<Reached>, ReadError> {
         let begun = Instant::now();
         let sql = match self.plan {
@@ -171,7 +172,10 @@ impl Search<'_> {
         let mut read = 0;
         while let Some(row) = rows.next()? {
             read += 1;
-            let matches = text(row.get_ref(0)?).is_some_and(|text| self.needle.is_in(&text, scratch));
+            let matches = match row.get_ref(0)? {
+                ValueRef::Text(bytes) | ValueRef::Blob(bytes) => self.needle.is_in(bytes, scratch),
+                value => text(value).is_some_and(|text| self.needle.is_in(text.as_bytes(), scratch)),
+            };
             // Not at a message_id that is no text, from which the next slice could not go on.
             let stop = read % CLOCK_ROWS == 0 && begun.elapsed() >= SLICE_TIME && row.get_ref(4)?.as_str().is_ok();
             if !matches && !stop {

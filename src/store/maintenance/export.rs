@@ -33,14 +33,14 @@ pub struct Export<'a> {
     row: i64,
     /// The highest row when the export began: those that are stored later are left out.
     row_max: i64,
-    scratch: String,
+    scratch: Vec<u8>,
 }
 
 impl Maintenance {
     /// The messages that match, in the order in which they were stored.
     pub fn export(&self, filter: Filter) -> rusqlite::Result<Export<'_>> {
         let row_max = self.connection.query_row(include_str!("../../../sql/rowid_max.sql"), [], |row| row.get(0))?;
-        Ok(Export { maintenance: self, filter, row: i64::MIN, row_max, scratch: String::new() })
+        Ok(Export { maintenance: self, filter, row: i64::MIN, row_max, scratch: Vec::new() })
     }
 }
 
@@ -74,13 +74,13 @@ impl Export<'_> {
 
 impl Filter {
     /// `stored` is the moment that the row has; None when another program has written it and it has none yet.
-    fn takes(&self, record: &Record, stored: Option<Moment>, scratch: &mut String) -> bool {
+    fn takes(&self, record: &Record, stored: Option<Moment>, scratch: &mut Vec<u8>) -> bool {
         let moment = || stored.unwrap_or_else(|| moment_of(record.ts.as_deref()));
         self.from.as_ref().is_none_or(|from| record.from.as_ref() == Some(from))
             && self.since.is_none_or(|since| moment() >= since)
             && self.needle.as_ref().is_none_or(|needle| {
                 let text = record.text.as_deref();
-                text.is_some_and(|text| needle.is_in(text, scratch))
+                text.is_some_and(|text| needle.is_in(text.as_bytes(), scratch))
             })
     }
 }
