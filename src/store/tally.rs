@@ -185,12 +185,18 @@ impl Tally {
     /// What lies between the moment and [`Tally::next_hour`] is for the caller to count. None for a sender that is not
     /// frequent: its hours are not known.
     pub(super) fn hours_after(&self, from: Option<&str>, moment: Moment) -> Option<Vec<(Moment, u64)>> {
-        let hours = match from.map(|name| self.senders.get(name)) {
-            None => &self.hours,
-            Some(Some(sender)) if sender.count >= FREQUENT_MESSAGES_MIN => &sender.hours,
-            Some(_) => return None,
-        };
-        Some(hours.range(hour_of(moment.us) + 1..).map(|(&hour, &count)| (beginning(hour), count)).collect())
+        let hours = self.hours(from)?.range(hour_of(moment.us) + 1..);
+        Some(hours.map(|(&hour, &count)| (beginning(hour), count)).collect())
+    }
+
+    /// How many messages there are in the hour of a moment, of one sender or of all. 0 for a sender that is not frequent.
+    pub(super) fn in_hour_of(&self, from: Option<&str>, moment: Moment) -> u64 {
+        self.hours(from).and_then(|hours| hours.get(&hour_of(moment.us))).copied().unwrap_or(0)
+    }
+
+    fn hours(&self, from: Option<&str>) -> Option<&Hours> {
+        let Some(name) = from else { return Some(&self.hours) };
+        self.senders.get(name).filter(|sender| sender.count >= FREQUENT_MESSAGES_MIN).map(|sender| &sender.hours)
     }
 
     /// Where the first hour after a moment begins.

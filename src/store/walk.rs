@@ -81,7 +81,15 @@ enum First {
 /// What of a total is known at once, and the stretch that is still to be counted.
 struct Total {
     known: u64,
-    uncounted: Option<(Moment, Moment)>,
+    uncounted: Option<Stretch>,
+}
+
+/// From one moment up to, not including, another.
+struct Stretch {
+    from: Moment,
+    to: Moment,
+    /// Messages that it has at most.
+    most: u64,
 }
 
 struct Walk<'a> {
@@ -98,13 +106,20 @@ impl Walk<'_> {
         match (self.along, since) {
             (Along::Moment, None) => Total { known: view.tally.total(), uncounted: None },
             (Along::Sender(from), None) => Total { known: view.tally.of_sender(from), uncounted: None },
-            (_, Some(since)) => match view.tally.hours_after(self.along.sender(), since) {
-                Some(hours) => {
-                    let known = hours.iter().map(|(_, count)| count).sum();
-                    Total { known, uncounted: Some((since, Tally::next_hour(since))) }
+            (_, Some(since)) => {
+                let sender = self.along.sender();
+                match view.tally.hours_after(sender, since) {
+                    Some(hours) => {
+                        let known = hours.iter().map(|(_, count)| count).sum();
+                        let most = view.tally.in_hour_of(sender, since);
+                        Total { known, uncounted: Some(Stretch { from: since, to: Tally::next_hour(since), most }) }
+                    }
+                    None => {
+                        let most = sender.map_or(0, |sender| view.tally.of_sender(sender));
+                        Total { known: 0, uncounted: Some(Stretch { from: since, to: END, most }) }
+                    }
                 }
-                None => Total { known: 0, uncounted: Some((since, END)) },
-            },
+            }
         }
     }
 
@@ -138,15 +153,17 @@ impl Walk<'_> {
     }
 
     fn count(&self, total: Total) -> Result<u64, ReadError> {
-        let Some((mut at, end)) = total.uncounted else { return Ok(total.known) };
+        let Some(Stretch { from: mut at, to, most }) = total.uncounted else { return Ok(total.known) };
         let mut count = total.known;
-        while let Some(next) = self.seek(at, COUNT_ROWS)?.filter(|&next| next < end) {
+        while most > COUNT_ROWS
+            && let Some(next) = self.seek(at, COUNT_ROWS)?.filter(|&next| next < to)
+        {
             // The slice may begin and end within one nanosecond; then all of that nanosecond is counted at once.
             let next = if next > at { next } else { Moment { us: at.us, ns: at.ns + 1 } };
             count += self.count_slice(at, next)?;
             at = next;
         }
-        Ok(count + self.count_slice(at, end)?)
+        Ok(count + self.count_slice(at, to)?)
     }
 
     /// The moment so many messages on, in one hold.
