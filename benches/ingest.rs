@@ -33,7 +33,7 @@ fn main() {
         let own = support::own_cpu() - own_before;
         let per_1000 = |time: Duration| time.as_secs_f64() * 1e3 / (messages as f64 / 1e3);
         let (gate, workers, log) = (service.cpu_of("connection"), service.cpu_of("worker"), service.cpu_of("log"));
-        let tiny_http = service.cpu().saturating_sub(gate + workers + log);
+        let tiny_http = service.cpu_of("").saturating_sub(gate + workers + log);
         let (_, stats) = service.get("/stats");
         assert!(stats.contains(&format!("\"total_messages\":{messages},")), "{stats}");
         println!(

@@ -14,14 +14,8 @@ const CONNECTIONS: usize = 32;
 fn main() {
     let directory = Directory::new("mixed");
     let path = directory.join("inbox.db");
-    Service::start(&path, &[]).stop(); // creates the schema
-    let mut raw = support::raw_database(&path);
-    raw.pragma_update(None, "synchronous", "off").expect("a PRAGMA");
-    let samples: Vec<Sample> = (0..STORED).map(|index| Sample::new(index, 1_000)).collect();
-    support::raw_insert(&mut raw, &samples, 100_000);
-    drop(raw);
-    let oldest = samples[0].ts.clone();
-    drop(samples);
+    support::fill(&path, STORED, |index| Sample::new(index, 1_000));
+    let oldest = Sample::new(0, 1_000).ts;
 
     let service = Service::start(&path, &[]);
     println!("| beside | messages/s | p50 ms | p99 ms | reads |");

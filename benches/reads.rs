@@ -5,7 +5,6 @@
 
 mod support;
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 use support::{Connection, Directory, Sample, Service};
 
@@ -20,8 +19,13 @@ fn main() {
     println!("|---|---|---|---|---|");
     for size in sizes {
         let path = directory.join(&format!("{size}.db"));
-        Service::start(&path, &[]).stop(); // creates the schema
-        fill(&path, size);
+        support::fill(&path, size, |index| {
+            let mut sample = Sample::new(index, STEP_US);
+            if index % (size / 50) == 0 {
+                sample.text.push_str(" zanzibar");
+            }
+            sample
+        });
         let bytes = path.metadata().map_or(0, |metadata| metadata.len()) / size as u64;
         let begun = Instant::now();
         let service = Service::start(&path, &[]);
@@ -32,26 +36,6 @@ fn main() {
         measure(&service, size);
         service.stop();
     }
-}
-
-/// Fast, because nobody depends on a benchmark's data: one transaction, no fsync.
-fn fill(path: &Path, size: usize) {
-    let mut connection = support::raw_database(path);
-    connection.pragma_update(None, "synchronous", "off").expect("a PRAGMA");
-    connection.pragma_update(None, "cache_size", -(1 << 20)).expect("a PRAGMA");
-    for begin in (0..size).step_by(100_000) {
-        let samples: Vec<Sample> = (begin..size.min(begin + 100_000))
-            .map(|index| {
-                let mut sample = Sample::new(index, STEP_US);
-                if index % (size / 50) == 0 {
-                    sample.text.push_str(" zanzibar");
-                }
-                sample
-            })
-            .collect();
-        support::raw_insert(&mut connection, &samples, samples.len());
-    }
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).expect("nobody else");
 }
 
 fn measure(service: &Service, size: usize) {
