@@ -273,7 +273,9 @@ fn method_not_allowed(allow: &str) -> Answer {
 fn unread(error: &ReadError) -> Answer {
     let reply = match error {
         ReadError::Unavailable(_) => Reply::unavailable("the database did not answer; try again"),
-        ReadError::TimedOut | ReadError::TooManySearches => Reply::unavailable(&error.to_string()),
+        ReadError::TimedOut | ReadError::Counting | ReadError::TooManySearches => {
+            Reply::unavailable(&error.to_string())
+        }
         ReadError::CursorGone => Reply::faults(&[Fault::parameter("after", CURSOR_REFUSAL)]),
     };
     Answer { reply, delivery: None, reason: Some(error.to_string()) }

@@ -6,6 +6,7 @@
 //! is and how an answer looks.
 
 mod commit;
+mod count;
 mod maintenance;
 mod needle;
 mod page;
@@ -26,6 +27,7 @@ pub use schema::OpenError;
 use crate::message::Message;
 use crate::metrics::Metrics;
 use crate::timestamp::Moment;
+use count::{Count, seen};
 use rusqlite::{Connection, OptionalExtension, ffi};
 use serde::Serialize;
 use std::fmt;
@@ -40,6 +42,9 @@ use turn::{Side, Turns};
 /// How long a read may take over all its slices. A search of 1,000,000 messages takes less than a second alone, and
 /// several times as long beside full ingest, which has the connection most of the time; the gate waits for 60 s.
 const READ_TIME: Duration = Duration::from_secs(30);
+
+/// Rows of other programs that get their moment in one transaction: as many as a group of ours has messages at most.
+const FILL_ROWS: usize = 128;
 
 /// What the store needs to know.
 #[derive(Clone, Debug)]
@@ -70,6 +75,8 @@ pub enum ReadError {
     Unavailable(Unavailable),
     /// There was too much to look at in [`READ_TIME`].
     TimedOut,
+    /// Other programs have changed so much that it could not be counted in [`READ_TIME`]; the next read goes on with it.
+    Counting,
     /// As many searches as are allowed are under way.
     TooManySearches,
     /// The message that the cursor stands for is not there any more.
@@ -98,15 +105,10 @@ impl Store {
         let connection = schema::open(&options.path)?;
         let path = options.path.clone();
         let file = FileId::of(&path).ok_or_else(|| OpenError::new(&path, "it is gone again.".to_owned()))?;
-        let mut database = Database { connection, path, file, tally: Tally::default(), counted: None };
-        database.view(|_| Ok(())).map_err(|error| OpenError::new(&options.path, error.to_string()))?;
-        Ok(Store {
-            options,
-            queue: commit::Queue::default(),
-            turns: Turns::new(database),
-            searches: AtomicUsize::new(0),
-            metrics,
-        })
+        let turns = Turns::new(Database { connection, path, file, count: Count::default() });
+        let counted = turns.view(Deadline::never(), |_| Ok(()));
+        counted.map_err(|error| OpenError::new(&options.path, error.to_string()))?;
+        Ok(Store { options, queue: commit::Queue::default(), turns, searches: AtomicUsize::new(0), metrics })
     }
 
     /// Commits the messages of one request and calls `tell` with what became of each, in their order: by this thread or
@@ -122,7 +124,7 @@ impl Store {
 
     /// A page of messages and how many match on all pages.
     pub fn page(&self, selection: &Selection) -> Result<Page, ReadError> {
-        let deadline = Deadline(Instant::now() + READ_TIME);
+        let deadline = Deadline::of_read();
         let Some(needle) = &selection.needle else { return walk::page(&self.turns, selection, deadline) };
         let under_way = self.searches.fetch_add(1, Ordering::Relaxed);
         let page = if under_way < self.options.searches_max {
@@ -136,7 +138,7 @@ impl Store {
 
     /// Totals, the most frequent senders, and the first and last timestamp.
     pub fn stats(&self) -> Result<Stats, ReadError> {
-        self.turns.take(Side::Read).view(|view| {
+        self.turns.view(Deadline::of_read(), |view| {
             let ts = |sql| -> rusqlite::Result<Option<String>> {
                 let mut statement = view.connection.prepare_cached(sql)?;
                 statement
@@ -219,9 +221,7 @@ struct Database {
     path: PathBuf,
     /// The file that the connection has open.
     file: FileId,
-    tally: Tally,
-    /// What the tally counts. None: nothing can be said, and it is to be built anew.
-    counted: Option<Counted>,
+    count: Count,
 }
 
 /// Which file it is, whatever its name.
@@ -237,15 +237,14 @@ impl FileId {
     }
 }
 
-/// Which state of the table the tally is about.
+/// Which of the rows that other programs have written have their moment.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Counted {
-    /// `PRAGMA data_version`. It changes when another connection has changed the file, in whatever part of it.
-    data_version: i64,
-    /// How often other programs had changed the table, appending programs of this kind not included.
-    changes: i64,
-    /// The highest rowid.
-    row_max: i64,
+enum Filled {
+    All,
+    /// There may be more that have none.
+    Some,
+    /// Another program has the database locked. Rows without are first in the order for now, and not `since` anything.
+    Locked,
 }
 
 /// One state of the database, and the counts that belong to it.
@@ -255,25 +254,27 @@ struct View<'a> {
 }
 
 impl Database {
-    /// Reads within one transaction, in which the tally is exact. When another process has changed the file since it
-    /// last was, what has been appended is counted too, and after any other change everything is counted anew.
-    fn view<T>(&mut self, read: impl FnOnce(&View<'_>) -> Result<T, ReadError>) -> Result<T, ReadError> {
-        let is_counted = |counted: Option<Counted>, version| counted.is_some_and(|c| c.data_version == version);
-        let filled = is_counted(self.counted, data_version(&self.connection)?) || self.fill_moments()?;
+    /// Reads within one transaction in which the tally is exact. None: it is not yet, and this was a step towards it.
+    fn view<T>(&mut self, read: impl Fn(&View<'_>) -> Result<T, ReadError>) -> Result<Option<T>, ReadError> {
+        let filled = if self.count.is_exact(data_version(&self.connection)?) {
+            Filled::All
+        } else {
+            match self.fill_moments()? {
+                Filled::Some => return Ok(None),
+                filled => filled,
+            }
+        };
         let transaction = self.connection.transaction()?;
         let data_version = data_version(&transaction)?;
-        if !is_counted(self.counted, data_version) {
-            let (changes, row_max) = seen(&transaction)?;
-            let before = self.counted.take(); // should counting fail, everything is counted anew the next time
-            match before {
-                Some(before) if before.changes == changes && before.row_max <= row_max => {
-                    self.tally.append(&transaction, before.row_max)?;
-                }
-                _ => self.tally = Tally::build(&transaction)?,
+        if filled == Filled::Locked {
+            self.count.for_now(&transaction)?;
+        } else if !self.count.is_exact(data_version) {
+            self.count.step(&transaction, data_version)?;
+            if !self.count.is_exact(data_version) {
+                return Ok(None);
             }
-            self.counted = filled.then_some(Counted { data_version, changes, row_max });
         }
-        read(&View { connection: &transaction, tally: &self.tally })
+        read(&View { connection: &transaction, tally: &self.count.tally }).map(Some)
     }
 
     /// Reads within one transaction what needs no counts: a slice of a read whose first hold has counted.
@@ -286,16 +287,17 @@ impl Database {
         self.slice(|connection| Ok(seen(connection)?)).map(|_| ()).map_err(|error| Unavailable(error.to_string()))
     }
 
-    /// Gives rows that another program has written their moment. False: another has the database locked, so they stay
-    /// without for now, are first in the order, and are not `since` anything.
-    fn fill_moments(&self) -> rusqlite::Result<bool> {
-        if self.connection.query_row(include_str!("../sql/any_unfilled.sql"), [], |row| row.get(0))? {
-            match self.connection.execute(include_str!("../sql/fill_moments.sql"), []) {
-                Err(error) if is_busy(&error) => return Ok(false),
-                filled => filled?,
-            };
+    /// Gives rows that another program has written their moment, at most [`FILL_ROWS`] of them.
+    fn fill_moments(&self) -> rusqlite::Result<Filled> {
+        if !self.connection.query_row(include_str!("../sql/any_unfilled.sql"), [], |row| row.get(0))? {
+            return Ok(Filled::All);
         }
-        Ok(true)
+        match self.connection.execute(include_str!("../sql/fill_moments.sql"), [FILL_ROWS as i64]) {
+            Ok(rows) if rows < FILL_ROWS => Ok(Filled::All),
+            Ok(_) => Ok(Filled::Some),
+            Err(error) if is_busy(&error) => Ok(Filled::Locked),
+            Err(error) => Err(error),
+        }
     }
 
     /// Fails when the file has been moved, removed or replaced: this connection still has the old one, and what it
@@ -324,11 +326,6 @@ fn is_busy(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code().is_some_and(|code| matches!(code, DatabaseBusy | DatabaseLocked))
 }
 
-/// How often other programs have changed the table, and the highest rowid.
-fn seen(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
-    connection.prepare_cached(include_str!("../sql/seen.sql"))?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
-}
-
 fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
 }
@@ -343,11 +340,21 @@ impl View<'_> {
 
 /// When a read has taken too long.
 #[derive(Clone, Copy)]
-struct Deadline(Instant);
+struct Deadline(Option<Instant>);
 
 impl Deadline {
+    /// For a read that begins now.
+    fn of_read() -> Deadline {
+        Deadline(Some(Instant::now() + READ_TIME))
+    }
+
+    /// For the start, when there is nothing else to do.
+    fn never() -> Deadline {
+        Deadline(None)
+    }
+
     fn check(self) -> Result<(), ReadError> {
-        if Instant::now() < self.0 { Ok(()) } else { Err(ReadError::TimedOut) }
+        if self.0.is_none_or(|end| Instant::now() < end) { Ok(()) } else { Err(ReadError::TimedOut) }
     }
 }
 
@@ -356,6 +363,9 @@ impl fmt::Display for ReadError {
         match self {
             ReadError::Unavailable(Unavailable(reason)) => f.write_str(reason),
             ReadError::TimedOut => f.write_str("the query looked at too many messages; narrow it with from or since"),
+            ReadError::Counting => {
+                f.write_str("another program has changed the messages, and they are being counted; try again")
+            }
             ReadError::TooManySearches => f.write_str("too many searches with q are under way; try again"),
             ReadError::CursorGone => f.write_str("the message that this cursor stands for has been deleted"),
         }

@@ -14,8 +14,9 @@
 use crate::message::Message;
 use crate::metrics::Metrics;
 use crate::mutex::UNPOISONED;
+use crate::store::count::seen;
 use crate::store::turn::{Side, Turns};
-use crate::store::{Counted, Database, Unavailable, is_busy, seen};
+use crate::store::{Database, Unavailable, is_busy};
 use rusqlite::TransactionBehavior;
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
@@ -166,9 +167,7 @@ impl Database {
         self.check_file()?;
         self.end_left_over_transaction();
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        // When another process has appended or deleted, the next read counts, and this group too.
         let (_, row_max) = seen(&transaction)?;
-        let counted = self.counted.filter(|counted| counted.row_max == row_max);
         let mut stored = Vec::with_capacity(group.len());
         {
             let mut insert = transaction.prepare_cached(include_str!("../../sql/insert.sql"))?;
@@ -187,12 +186,8 @@ impl Database {
 
         let written = group.iter().flat_map(|place| &place.messages).zip(stored.iter().flatten());
         let created = written.filter(|(_, outcome)| **outcome == Stored::Created).map(|(message, _)| message);
-        if let Some(counted) = counted {
-            let mut rows = created.map(|message| (message.from.as_str(), message.ts.moment())).peekable();
-            let row_max = if rows.peek().is_some() { self.connection.last_insert_rowid() } else { counted.row_max };
-            // The messages are stored all the same when this fails; the next read counts anew.
-            self.counted = self.tally.add_all(rows, &self.connection).ok().map(|()| Counted { row_max, ..counted });
-        }
+        let rows = created.map(|message| (message.from.as_str(), message.ts.moment()));
+        self.count.committed(row_max, rows, &self.connection);
         let count: usize = stored.iter().map(Vec::len).sum();
         metrics.commit_messages.observe(count as f64);
         metrics.commit_requests.observe(group.len() as f64);

@@ -46,7 +46,7 @@ pub(super) fn page(
     deadline: Deadline,
 ) -> Result<Page, ReadError> {
     let since = selection.since.unwrap_or(Moment::UNKNOWN);
-    let (row_max, plan, mut after) = turns.take(Side::Read).view(|view| {
+    let (row_max, plan, mut after) = turns.view(deadline, |view| {
         let plan = plan(view, selection, since);
         let after = match &selection.start {
             Start::Offset(_) => None,

@@ -135,6 +135,41 @@ fn totals_and_stats_are_those_of_sql_whoever_writes() {
 }
 
 #[test]
+fn what_other_programs_change_is_counted_in_steps_and_what_happens_between_them_is_not_missed() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    fastrand::seed(seed);
+    let two = Two::open();
+    let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9000)
+                INSERT INTO messages (message_id, from_msisdn, to_msisdn, ts, created_at)
+                SELECT 'n' || i, '+' || (i * i % 11), '+1', printf('2025-01-15T%02d:00:00Z', i % 24), '' FROM n";
+    two.other.execute(many, []).unwrap();
+    agree(&two);
+    let mut steps_max = 0;
+    for id in 0..40 {
+        let delete = |i: usize| two.other.execute("DELETE FROM messages WHERE message_id = ?1", [format!("n{i}")]);
+        delete(fastrand::usize(0..9000)).unwrap();
+        let mut steps = 1;
+        while two.store.turns.take(Side::Read).view(|_| Ok(())).unwrap().is_none() {
+            steps += 1;
+            match fastrand::u8(0..8) {
+                0 => drop(delete(fastrand::usize(0..9000)).unwrap()),
+                1 => {
+                    drop(two.other.execute("DELETE FROM messages WHERE rowid = (SELECT MAX(rowid) FROM messages)", []))
+                }
+                _ => {
+                    let random = |index| message(id * 100 + steps * 10 + index, fastrand::u32(1..20), &random_ts());
+                    two.commit((0..fastrand::u32(1..5)).map(random).collect()).unwrap();
+                }
+            }
+        }
+        steps_max = steps_max.max(steps);
+        agree(&two);
+    }
+    assert!(steps_max >= 4, "the table is too small for this test: at most {steps_max} steps");
+}
+
+#[test]
 fn a_sender_that_becomes_frequent_is_counted_by_the_hour_from_then_on() {
     fastrand::seed(4096);
     let two = Two::open();

@@ -9,7 +9,7 @@
 //!    most one commit.
 
 use crate::mutex::UNPOISONED;
-use crate::store::Database;
+use crate::store::{Database, Deadline, ReadError, View};
 use std::ops::{Deref, DerefMut};
 use std::sync::{Condvar, Mutex, MutexGuard};
 
@@ -64,6 +64,23 @@ impl Turns {
         };
         drop(order);
         Turn { turns: self, database: Some(self.database.lock().expect(UNPOISONED)) }
+    }
+}
+
+impl Turns {
+    /// Reads within one transaction in which the tally is exact. When other programs have changed the file, it takes as
+    /// many turns as it takes to count that.
+    pub(super) fn view<T>(
+        &self,
+        deadline: Deadline,
+        read: impl Fn(&View<'_>) -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        loop {
+            if let Some(answer) = self.take(Side::Read).view(&read)? {
+                return Ok(answer);
+            }
+            deadline.check().map_err(|_| ReadError::Counting)?;
+        }
     }
 }
 

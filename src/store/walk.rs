@@ -43,7 +43,7 @@ pub(super) fn page(turns: &Turns, selection: &Selection, deadline: Deadline) -> 
     let along = selection.from.as_deref().map_or(Along::Moment, Along::Sender);
     let since = selection.since.unwrap_or(Moment::UNKNOWN);
     let mut walk = Walk { turns, along, deadline, limit: selection.limit, row_max: i64::MAX };
-    let (first, total, row_max) = turns.take(Side::Read).view(|view| {
+    let (first, total, row_max) = turns.view(deadline, |view| {
         let first = match &selection.start {
             Start::After(cursor) if cursor.moment < since => {
                 First::Rows(walk.rows(view.connection, since, Skip::Rows(0))?)
