@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 use support::{Directory, Sample, Service};
 
-const ROUNDS: usize = 3;
-const MESSAGES: usize = 50_000;
+const ROUNDS: usize = 5;
+const MESSAGES: usize = 40_000;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();

@@ -95,7 +95,7 @@ impl Config {
         let log_level = environment.value("LOG_LEVEL", "INFO", Level::named, level);
         let listen = environment.listen_address();
         // For reads, above all: deliveries do not keep one while they wait. Each is a thread with a stack of 512 KiB, of
-        // which it touches little.
+        // which it touches little. From 8 to 128 make no difference to ingest at 64 connections; with 4 its p99 doubles.
         let workers = environment.number("WORKERS", 64, 1, 1024);
         let limits = environment.limits();
         let trusted_proxies = environment.value("TRUSTED_PROXIES", "", gate::TrustedProxies::parse, || {

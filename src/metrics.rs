@@ -258,7 +258,7 @@ pub struct Metrics {
     pub connections_cut: AtomicU64,
     /// Bytes of request bodies held now, over all connections; the gate's account of them.
     pub held_bytes: AtomicU64,
-    /// Requests that a worker has taken and not answered yet.
+    /// Requests that a worker has taken and nobody has answered yet.
     pub requests_in_flight: AtomicU64,
     /// Messages in each COMMIT.
     pub commit_messages: Histogram<10>,
@@ -385,7 +385,12 @@ impl Metrics {
             page.single(name, help, kind, value.load(Relaxed));
         }
         let in_flight = self.requests_in_flight.load(Relaxed);
-        page.single("inbox_requests_in_flight", "Requests that a worker is busy with.", "gauge", in_flight);
+        page.single(
+            "inbox_requests_in_flight",
+            "Requests under way, deliveries that wait for their COMMIT included.",
+            "gauge",
+            in_flight,
+        );
         self.commit_messages.render(&mut page, "inbox_commit_messages", "Messages in each COMMIT.");
         self.commit_requests.render(&mut page, "inbox_commit_requests", "Requests in each COMMIT.");
         let help = "Time of each COMMIT from BEGIN on, in seconds.";
