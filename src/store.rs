@@ -5,6 +5,7 @@
 //! more than about 5 ms, so that reads and ingest do not hold up each other. It leaves to its callers what a message
 //! is and how an answer looks.
 
+mod buckets;
 mod commit;
 mod count;
 mod maintenance;
@@ -269,6 +270,9 @@ impl Database {
         if filled == Filled::Locked {
             self.count.for_now(&transaction)?;
         } else if !self.count.is_exact(data_version) {
+            if any_unfilled(&transaction)? {
+                return Ok(None); // written since the look at it above
+            }
             self.count.step(&transaction, data_version)?;
             if !self.count.is_exact(data_version) {
                 return Ok(None);
@@ -289,7 +293,7 @@ impl Database {
 
     /// Gives rows that another program has written their moment, at most [`FILL_ROWS`] of them.
     fn fill_moments(&self) -> rusqlite::Result<Filled> {
-        if !self.connection.query_row(include_str!("../sql/any_unfilled.sql"), [], |row| row.get(0))? {
+        if !any_unfilled(&self.connection)? {
             return Ok(Filled::All);
         }
         match self.connection.execute(include_str!("../sql/fill_moments.sql"), [FILL_ROWS as i64]) {
@@ -324,6 +328,11 @@ impl Database {
 fn is_busy(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
     error.sqlite_error_code().is_some_and(|code| matches!(code, DatabaseBusy | DatabaseLocked))
+}
+
+/// Whether another program has written rows that have no moment yet.
+fn any_unfilled(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.prepare_cached(include_str!("../sql/any_unfilled.sql"))?.query_row([], |row| row.get(0))
 }
 
 fn data_version(connection: &Connection) -> rusqlite::Result<i64> {

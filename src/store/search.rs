@@ -94,10 +94,7 @@ fn cursor_place(view: &View<'_>, cursor: &Cursor) -> Result<Place, ReadError> {
 
 /// The plan that reads the least: reading along an index costs about four times as much per row.
 fn plan<'a>(view: &View<'_>, selection: &'a Selection, since: Moment) -> Plan<'a> {
-    let recent = || {
-        let hours = view.tally.hours_after(None, since).unwrap_or_default();
-        hours.iter().map(|(_, count)| count).sum::<u64>() < view.tally.total() / 4
-    };
+    let recent = || view.tally.since(None, since).is_some_and(|known| known.counted() < view.tally.total() / 4);
     match &selection.from {
         Some(from) => Plan::Sender(from),
         None if selection.since.is_some() && recent() => Plan::Moment,

@@ -1,34 +1,36 @@
 //! The counts that /messages and /stats need, kept in memory so that no read counts rows.
 //!
 //! Built in one pass over an index when the database is opened, and updated under the same turn as each COMMIT; count.rs
-//! says how it stays exact whoever else writes. It takes about 120 bytes per sender, and 30 per hour in which there are
-//! messages, or in which a frequent sender has some.
+//! says how it stays exact whoever else writes. It takes about 120 bytes per sender, 10 KiB more per frequent one, and
+//! 160 KiB for the times of all.
 
+use crate::store::buckets::{Buckets, Since};
 use crate::store::row::{moment, text};
 use crate::timestamp::Moment;
 use rusqlite::Connection;
 use rusqlite::types::{Value, ValueRef};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
-
-/// Microseconds in an hour.
-const HOUR_US: i64 = 3_600_000_000;
+use std::collections::HashMap;
 
 /// How many senders /stats lists.
 const TOP_SENDERS: usize = 10;
 
-/// A sender with so many messages has them counted by the hour. For one with fewer, counting along the index takes less
+/// A sender with so many messages has them counted by time. For one with fewer, counting along the index takes less
 /// than 0.3 ms; and of 10,000,000 messages there can be at most 2,441 such senders.
 const FREQUENT_MESSAGES_MIN: u64 = 4096;
 
-/// Messages per hour since the epoch.
-type Hours = BTreeMap<i64, u64>;
+/// Stretches of time in which all messages are counted. Of 10,000,000 messages there are about 2,000 in each, so that
+/// counting within one takes 0.1 ms, and adding up all of them takes less.
+const BUCKETS_MAX: usize = 8192;
+
+/// Stretches of time in which those of a frequent sender are counted.
+const SENDER_BUCKETS_MAX: usize = 512;
 
 /// The counts.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Tally {
     total: u64,
-    hours: Hours,
+    times: Buckets,
     senders: HashMap<String, Sender>,
     /// The senders with the most messages, in the order of the contract. Counts only grow between two builds, so who
     /// is not in the list enters it only by a message of its own, and `add` sees that message.
@@ -38,8 +40,14 @@ pub(super) struct Tally {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Sender {
     count: u64,
-    /// Of a frequent sender; otherwise empty.
-    hours: Hours,
+    /// Of a frequent sender.
+    times: Option<Box<Buckets>>,
+}
+
+impl Default for Tally {
+    fn default() -> Tally {
+        Tally { total: 0, times: Buckets::new(BUCKETS_MAX), senders: HashMap::new(), top: Vec::new() }
+    }
 }
 
 impl Tally {
@@ -48,25 +56,6 @@ impl Tally {
         let mut counting = Counting::default();
         while !counting.step(connection, i64::MAX, usize::MAX)? {}
         Ok(counting.end())
-    }
-
-    fn add_hours(&mut self, sender: &[u8], hours: &[(i64, u64)]) {
-        let count: u64 = hours.iter().map(|(_, count)| count).sum();
-        self.total += count;
-        for &(hour, count) in hours {
-            *self.hours.entry(hour).or_default() += count;
-        }
-        let name = text(ValueRef::Text(sender)).unwrap_or_default().into_owned();
-        // Different bytes of a taken-over row may read as the same text.
-        let sender = self.senders.entry(name.clone()).or_default();
-        sender.count += count;
-        if sender.count >= FREQUENT_MESSAGES_MIN {
-            for &(hour, count) in hours {
-                *sender.hours.entry(hour).or_default() += count;
-            }
-        }
-        let count = sender.count;
-        self.rank(&name, count);
     }
 
     /// Counts messages after a row, at most `rows` of them. Returns the last that is counted.
@@ -89,27 +78,26 @@ impl Tally {
         messages: impl Iterator<Item = (&'a str, Moment)>,
         connection: &Connection,
     ) -> rusqlite::Result<()> {
-        // Their hours are counted at the end: the database has all of these messages already.
+        // Their times are counted at the end: the database has all of these messages already.
         let now_frequent: Vec<&str> =
             messages.filter_map(|(from, moment)| self.add(from, moment).then_some(from)).collect();
-        now_frequent.into_iter().try_for_each(|from| self.count_hours(from, connection))
+        now_frequent.into_iter().try_for_each(|from| self.count_times(from, connection))
     }
 
-    /// Counts one message. True: its sender has become a frequent one, and its hours are to be counted.
+    /// Counts one message. True: its sender has become a frequent one, and its times are to be counted.
     fn add(&mut self, name: &str, moment: Moment) -> bool {
-        let hour = hour_of(moment.us);
         self.total += 1;
-        *self.hours.entry(hour).or_default() += 1;
+        self.times.add(moment.us);
         let count = match self.senders.get_mut(name) {
             Some(sender) => {
                 sender.count += 1;
-                if sender.count > FREQUENT_MESSAGES_MIN {
-                    *sender.hours.entry(hour).or_default() += 1;
+                if let Some(times) = &mut sender.times {
+                    times.add(moment.us);
                 }
                 sender.count
             }
             None => {
-                self.senders.insert(name.to_owned(), Sender { count: 1, hours: Hours::new() });
+                self.senders.insert(name.to_owned(), Sender { count: 1, times: None });
                 1
             }
         };
@@ -117,16 +105,16 @@ impl Tally {
         count == FREQUENT_MESSAGES_MIN
     }
 
-    /// Counts the hours of a sender that has become a frequent one.
-    fn count_hours(&mut self, name: &str, connection: &Connection) -> rusqlite::Result<()> {
+    /// Counts the times of a sender that has become a frequent one.
+    fn count_times(&mut self, name: &str, connection: &Connection) -> rusqlite::Result<()> {
         let mut statement = connection.prepare_cached(include_str!("../../sql/moments_of_sender.sql"))?;
         let mut rows = statement.query([name])?;
-        let mut hours = Hours::new();
+        let mut times = Box::new(Buckets::new(SENDER_BUCKETS_MAX));
         while let Some(row) = rows.next()? {
-            *hours.entry(hour_of(row.get(0)?)).or_default() += 1;
+            times.add(row.get(0)?);
         }
         if let Some(sender) = self.senders.get_mut(name) {
-            sender.hours = hours;
+            sender.times = Some(times);
         }
         Ok(())
     }
@@ -166,38 +154,27 @@ impl Tally {
         self.top.iter().map(|(Reverse(count), sender)| (sender.as_str(), *count))
     }
 
-    /// The hours that begin after a moment: where each begins and how many messages it has, of one sender or of all.
-    /// What lies between the moment and [`Tally::next_hour`] is for the caller to count. None for a sender that is not
-    /// frequent: its hours are not known.
-    pub(super) fn hours_after(&self, from: Option<&str>, moment: Moment) -> Option<Vec<(Moment, u64)>> {
-        let hours = self.hours(from)?.range(hour_of(moment.us) + 1..);
-        Some(hours.map(|(&hour, &count)| (beginning(hour), count)).collect())
-    }
-
-    /// How many messages there are in the hour of a moment, of one sender or of all. 0 for a sender that is not frequent.
-    pub(super) fn in_hour_of(&self, from: Option<&str>, moment: Moment) -> u64 {
-        self.hours(from).and_then(|hours| hours.get(&hour_of(moment.us))).copied().unwrap_or(0)
-    }
-
-    fn hours(&self, from: Option<&str>) -> Option<&Hours> {
-        let Some(name) = from else { return Some(&self.hours) };
-        self.senders.get(name).filter(|sender| sender.count >= FREQUENT_MESSAGES_MIN).map(|sender| &sender.hours)
-    }
-
-    /// Where the first hour after a moment begins.
-    pub(super) fn next_hour(moment: Moment) -> Moment {
-        beginning(hour_of(moment.us) + 1)
+    /// What is known of the messages since a moment, of one sender or of all. None for a sender that is not frequent.
+    pub(super) fn since(&self, from: Option<&str>, moment: Moment) -> Option<Since> {
+        let times = match from {
+            None => &self.times,
+            Some(name) => self.senders.get(name)?.times.as_deref()?,
+        };
+        Some(times.since(moment))
     }
 }
 
 /// A pass over all rows that has not come to its end.
 #[derive(Default)]
 pub(super) struct Counting {
-    /// Of the senders before the present one.
+    /// Of the senders before the present one, but for the times of all.
     tally: Tally,
-    /// The present sender, and its hours in order. The bytes: what is no text is another sender until it is read as one.
+    /// The present sender. The bytes: what is no text is another sender until it is read as one.
     sender: Option<Vec<u8>>,
-    hours: Vec<(i64, u64)>,
+    count: u64,
+    /// The present sender's times, until it is a frequent one.
+    few: Vec<i64>,
+    times: Option<Box<Buckets>>,
     /// The row where it goes on.
     last: Option<[Value; 4]>,
 }
@@ -233,18 +210,30 @@ impl Counting {
             self.end_sender();
             self.sender = Some(from.to_vec());
         }
-        let hour = hour_of(us);
-        match self.hours.last_mut() {
-            Some((last, count)) if *last == hour => *count += 1,
-            _ => self.hours.push((hour, 1)),
+        self.tally.times.add(us);
+        self.count += 1;
+        if let Some(times) = &mut self.times {
+            return times.add(us);
+        }
+        self.few.push(us);
+        if self.count == FREQUENT_MESSAGES_MIN {
+            let times = self.times.insert(Box::new(Buckets::new(SENDER_BUCKETS_MAX)));
+            self.few.drain(..).for_each(|us| times.add(us));
         }
     }
 
     fn end_sender(&mut self) {
-        if let Some(sender) = self.sender.take() {
-            self.tally.add_hours(&sender, &self.hours);
-            self.hours.clear();
-        }
+        let (count, times) = (std::mem::take(&mut self.count), self.times.take());
+        self.few.clear();
+        let Some(sender) = self.sender.take() else { return };
+        let name = text(ValueRef::Text(&sender)).unwrap_or_default().into_owned();
+        let sender = self.tally.senders.entry(name.clone()).or_default();
+        // Different bytes of a taken-over row may read as the same text. Then the times stay unknown.
+        sender.times = times.filter(|_| sender.count == 0);
+        sender.count += count;
+        let count_of_name = sender.count;
+        self.tally.total += count;
+        self.tally.rank(&name, count_of_name);
     }
 
     /// The counts, after the last step.
@@ -254,18 +243,12 @@ impl Counting {
     }
 }
 
-/// The hour since the epoch. That of [`Moment::UNKNOWN`] is before all others.
-fn hour_of(us: i64) -> i64 {
-    us.div_euclid(HOUR_US)
-}
-
-fn beginning(hour: i64) -> Moment {
-    Moment { us: hour.saturating_mul(HOUR_US), ns: 0 }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
+
+    const HOUR_US: i64 = 3_600_000_000;
 
     #[test]
     fn adding_one_by_one_gives_what_counting_all_gives() {
@@ -289,13 +272,9 @@ mod tests {
             assert_eq!(tally.total(), moments.len() as u64);
             assert_eq!(tally.senders(), model.len());
 
-            moments.sort();
             let since = Moment { us: fastrand::i64(-6..6) * HOUR_US + fastrand::i64(0..HOUR_US), ns: 0 };
-            let next_hour = Tally::next_hour(since);
-            assert!(next_hour > since && next_hour.us - since.us <= HOUR_US);
-            let hours = tally.hours_after(None, since).unwrap();
-            let counted: u64 = hours.iter().map(|(_, count)| count).sum();
-            assert_eq!(counted, moments.iter().filter(|&&moment| moment >= next_hour).count() as u64);
+            let known = tally.since(None, since).unwrap();
+            assert_eq!(known.counted(), moments.iter().filter(|&&moment| moment >= known.next).count() as u64);
         }
     }
 
@@ -321,13 +300,5 @@ mod tests {
                 assert_eq!(counting.end(), whole, "{rows} rows a step");
             }
         }
-    }
-
-    #[test]
-    fn the_unknown_moment_has_an_hour_before_all_others() {
-        let mut tally = Tally::default();
-        tally.add("+1", Moment::UNKNOWN);
-        tally.add("+1", Moment { us: 0, ns: 0 });
-        assert_eq!(tally.hours_after(None, Moment::UNKNOWN).unwrap(), [(Moment { us: 0, ns: 0 }, 1)]);
     }
 }

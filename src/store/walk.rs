@@ -6,7 +6,6 @@
 
 use crate::store::page::{Cursor, Last, Page, Selection, Start, finish};
 use crate::store::row::{Placed, moment};
-use crate::store::tally::Tally;
 use crate::store::turn::{Side, Turns};
 use crate::store::{Deadline, ReadError, View};
 use crate::timestamp::Moment;
@@ -55,8 +54,8 @@ pub(super) fn page(turns: &Turns, selection: &Selection, deadline: Deadline) -> 
                 First::Rows(walk.rows(view.connection, since, Skip::Rows(offset))?)
             }
             &Start::Offset(offset) => {
-                let hours = view.tally.hours_after(along.sender(), since).unwrap_or_default();
-                First::Far { offset, hours }
+                let stretches = view.tally.since(along.sender(), since).map_or(Vec::new(), |known| known.stretches);
+                First::Far { offset, stretches }
             }
         };
         Ok((first, walk.known_total(view, selection.since), view.row_max()?))
@@ -65,7 +64,7 @@ pub(super) fn page(turns: &Turns, selection: &Selection, deadline: Deadline) -> 
     let total = walk.count(total)?;
     let rows = match first {
         First::Rows(rows) => rows,
-        First::Far { offset, hours } => walk.far(since, offset, &hours, total)?,
+        First::Far { offset, stretches } => walk.far(since, offset, &stretches, total)?,
     };
     Ok(finish(rows, total, selection.limit))
 }
@@ -75,7 +74,7 @@ enum First {
     /// All of the page.
     Rows(Vec<Placed>),
     /// The page is too deep to be reached in one hold; this is what the tally says about the way.
-    Far { offset: u64, hours: Vec<(Moment, u64)> },
+    Far { offset: u64, stretches: Vec<(Moment, u64)> },
 }
 
 /// What of a total is known at once, and the stretch that is still to be counted.
@@ -108,12 +107,11 @@ impl Walk<'_> {
             (Along::Sender(from), None) => Total { known: view.tally.of_sender(from), uncounted: None },
             (_, Some(since)) => {
                 let sender = self.along.sender();
-                match view.tally.hours_after(sender, since) {
-                    Some(hours) => {
-                        let known = hours.iter().map(|(_, count)| count).sum();
-                        let most = view.tally.in_hour_of(sender, since);
-                        Total { known, uncounted: Some(Stretch { from: since, to: Tally::next_hour(since), most }) }
-                    }
+                match view.tally.since(sender, since) {
+                    Some(known) => Total {
+                        known: known.counted(),
+                        uncounted: Some(Stretch { from: since, to: known.next, most: known.uncounted_max }),
+                    },
                     None => {
                         let most = sender.map_or(0, |sender| view.tally.of_sender(sender));
                         Total { known: 0, uncounted: Some(Stretch { from: since, to: END, most }) }
@@ -123,16 +121,22 @@ impl Walk<'_> {
         }
     }
 
-    /// The page after so many messages: first to the hour where it begins, as far as the tally knows, then slice by
+    /// The page after so many messages: first to the stretch where it begins, as far as the tally knows, then slice by
     /// slice to the moment, and from there by SQL's OFFSET.
-    fn far(&self, since: Moment, offset: u64, hours: &[(Moment, u64)], total: u64) -> Result<Vec<Placed>, ReadError> {
+    fn far(
+        &self,
+        since: Moment,
+        offset: u64,
+        stretches: &[(Moment, u64)],
+        total: u64,
+    ) -> Result<Vec<Placed>, ReadError> {
         if offset >= total {
             return Ok(Vec::new());
         }
-        let in_hours: u64 = hours.iter().map(|(_, count)| count).sum();
+        let in_stretches: u64 = stretches.iter().map(|(_, count)| count).sum();
         let (mut at, mut left) = (since, offset);
-        let mut before = total.saturating_sub(in_hours);
-        for &(beginning, count) in hours {
+        let mut before = total.saturating_sub(in_stretches);
+        for &(beginning, count) in stretches {
             if offset < before {
                 break;
             }
