@@ -22,8 +22,10 @@ pub(super) struct Count {
 
 #[derive(Default)]
 enum State {
-    /// Nothing can be said; all rows are to be counted.
+    /// Nothing was counted yet, and nobody waits: the service starts.
     #[default]
+    New,
+    /// Nothing can be said; all rows are to be counted.
     Unknown,
     /// The tally is about this state of the table.
     Counted(Counted),
@@ -53,9 +55,13 @@ impl Count {
         let counted = |row_max| {
             State::Counted(Counted { data_version: (row_max == highest).then_some(data_version), changes, row_max })
         };
-        self.state = match std::mem::take(&mut self.state) {
+        self.state = match std::mem::replace(&mut self.state, State::Unknown) {
             State::Counted(before) if before.changes == changes && before.row_max <= highest => {
                 counted(self.tally.append(connection, before.row_max, STEP_ROWS)?)
+            }
+            State::New => {
+                self.tally = Tally::build(connection)?;
+                counted(highest)
             }
             State::Counting { changes: before, .. } if before != changes => {
                 // All in one go: by steps, a program that changes rows all the time would put off the end for ever.

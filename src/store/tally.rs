@@ -7,8 +7,8 @@
 use crate::store::buckets::{Buckets, Since};
 use crate::store::row::{moment, text};
 use crate::timestamp::Moment;
-use rusqlite::Connection;
 use rusqlite::types::{Value, ValueRef};
+use rusqlite::{Connection, Row};
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
@@ -53,8 +53,12 @@ impl Default for Tally {
 impl Tally {
     /// Counts all rows, in one pass over the sender index.
     pub(super) fn build(connection: &Connection) -> rusqlite::Result<Tally> {
+        let mut statement = connection.prepare(include_str!("../../sql/tally.sql"))?;
+        let mut rows = statement.query([])?;
         let mut counting = Counting::default();
-        while !counting.step(connection, i64::MAX, usize::MAX)? {}
+        while let Some(row) = rows.next()? {
+            counting.add(row)?;
+        }
         Ok(counting.end())
     }
 
@@ -183,7 +187,7 @@ impl Counting {
     /// Counts rows up to the rowid `row_max`, and stops after about so many. Whether that was the last step.
     pub(super) fn step(&mut self, connection: &Connection, row_max: i64, rows: usize) -> rusqlite::Result<bool> {
         let (sql, last) = match &self.last {
-            None => (include_str!("../../sql/tally.sql"), &[][..]),
+            None => (include_str!("../../sql/tally_first.sql"), &[][..]),
             Some(last) => (include_str!("../../sql/tally_after.sql"), &last[..]),
         };
         let mut statement = connection.prepare_cached(sql)?;
@@ -192,8 +196,7 @@ impl Counting {
         while let Some(row) = read.next()? {
             count += 1;
             if row.get::<_, i64>(3)? <= row_max {
-                let from = row.get_ref(0)?.as_bytes_or_null().unwrap_or_default().unwrap_or_default();
-                self.add(from, row.get::<_, Option<i64>>(1)?.unwrap_or(Moment::UNKNOWN.us));
+                self.add(row)?;
             }
             // Not at a row with a NULL in it, from which the next step could not go on.
             let nulls = (0..3).filter_map(|column| row.get_ref(column).ok()).filter(|value| *value == ValueRef::Null);
@@ -205,21 +208,25 @@ impl Counting {
         Ok(true)
     }
 
-    fn add(&mut self, from: &[u8], us: i64) {
+    /// Counts a row that begins with from_msisdn and ts_us.
+    fn add(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {
+        let from = row.get_ref(0)?.as_bytes_or_null().unwrap_or_default().unwrap_or_default();
+        let us = row.get::<_, Option<i64>>(1)?.unwrap_or(Moment::UNKNOWN.us);
         if self.sender.as_deref() != Some(from) {
             self.end_sender();
             self.sender = Some(from.to_vec());
         }
         self.tally.times.add(us);
         self.count += 1;
-        if let Some(times) = &mut self.times {
-            return times.add(us);
+        match &mut self.times {
+            Some(times) => times.add(us),
+            None => self.few.push(us),
         }
-        self.few.push(us);
         if self.count == FREQUENT_MESSAGES_MIN {
             let times = self.times.insert(Box::new(Buckets::new(SENDER_BUCKETS_MAX)));
             self.few.drain(..).for_each(|us| times.add(us));
         }
+        Ok(())
     }
 
     fn end_sender(&mut self) {
