@@ -1,9 +1,9 @@
 //! The messages on disk: one SQLite connection, many threads.
 //!
 //! It promises that what [`Store::commit`] has returned is on disk whatever happens next, that the messages of one
-//! request are stored all or none, that a page and its total are one view, and that nothing holds the connection for
-//! more than about 5 ms, so that reads and ingest do not hold up each other. It leaves to its callers what a message
-//! is and how an answer looks.
+//! request are stored all or none, that a page and its total are one view, and that no read holds the connection for
+//! more than about 5 ms, nor a commit for longer than its group and a checkpoint take, so that reads and ingest do not
+//! hold up each other. It leaves to its callers what a message is and how an answer looks.
 
 mod buckets;
 mod commit;
