@@ -104,8 +104,9 @@ impl Count {
         if counted.row_max != row_max || messages.peek().is_none() {
             return;
         }
-        match self.tally.add_all(messages, connection) {
-            Ok(()) => counted.row_max = connection.last_insert_rowid(),
+        let last = connection.last_insert_rowid();
+        match self.tally.add_all(messages, connection, last) {
+            Ok(()) => counted.row_max = last,
             // The messages are stored all the same.
             Err(_) => self.state = State::Unknown,
         }

@@ -72,20 +72,21 @@ impl Tally {
             last = row.get(0)?;
             appended.push((text(row.get_ref(1)?).unwrap_or_default().into_owned(), moment(row, 2)?));
         }
-        self.add_all(appended.iter().map(|(from, moment)| (from.as_str(), *moment)), connection)?;
+        self.add_all(appended.iter().map(|(from, moment)| (from.as_str(), *moment)), connection, last)?;
         Ok(last)
     }
 
-    /// Counts messages that have been stored.
+    /// Counts messages that have been stored, up to the row `last`.
     pub(super) fn add_all<'a>(
         &mut self,
         messages: impl Iterator<Item = (&'a str, Moment)>,
         connection: &Connection,
+        last: i64,
     ) -> rusqlite::Result<()> {
-        // Their times are counted at the end: the database has all of these messages already.
+        // Their times are counted at the end: the database has all of these messages already, and may have more.
         let now_frequent: Vec<&str> =
             messages.filter_map(|(from, moment)| self.add(from, moment).then_some(from)).collect();
-        now_frequent.into_iter().try_for_each(|from| self.count_times(from, connection))
+        now_frequent.into_iter().try_for_each(|from| self.count_times(from, connection, last))
     }
 
     /// Counts one message. True: its sender has become a frequent one, and its times are to be counted.
@@ -109,10 +110,10 @@ impl Tally {
         count == FREQUENT_MESSAGES_MIN
     }
 
-    /// Counts the times of a sender that has become a frequent one.
-    fn count_times(&mut self, name: &str, connection: &Connection) -> rusqlite::Result<()> {
+    /// Counts the times of a sender that has become a frequent one, up to the row `last`.
+    fn count_times(&mut self, name: &str, connection: &Connection, last: i64) -> rusqlite::Result<()> {
         let mut statement = connection.prepare_cached(include_str!("../../sql/moments_of_sender.sql"))?;
-        let mut rows = statement.query([name])?;
+        let mut rows = statement.query((name, last))?;
         let mut times = Box::new(Buckets::new(SENDER_BUCKETS_MAX));
         while let Some(row) = rows.next()? {
             times.add(row.get(0)?);

@@ -189,6 +189,18 @@ fn a_sender_that_becomes_frequent_is_counted_by_the_hour_from_then_on() {
 }
 
 #[test]
+fn a_sender_that_becomes_frequent_amid_what_another_process_has_appended_is_counted_once() {
+    let two = Two::open();
+    two.commit(vec![message(1, 2, "2025-01-15T10:00:00Z")]).unwrap();
+    agree(&two);
+    crate::store::schema::append_silently(&two.other).unwrap(); // as `import` does it
+    let append = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9000)
+                  INSERT INTO messages SELECT 'n' || i, '+2', '+1', ts, NULL, '', ts_us, ts_ns FROM n, messages";
+    two.other.execute(append, []).unwrap();
+    assert_eq!(two.total(Some("+2"), Some("2025-01-15T09:00:00Z")), 9001);
+}
+
+#[test]
 fn the_messages_of_one_request_are_stored_all_or_none() {
     let two = Two::open();
     let outcome = two.commit(vec![message(1, 1, "2025-01-15T10:00:00Z"), message(1, 1, "2025-01-15T10:00:00Z")]);
