@@ -13,13 +13,11 @@ const MESSAGES: usize = 60_000;
 const STEP_US: i64 = 1_000;
 
 fn main() {
-    let sizes: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
-    let sizes = if sizes.is_empty() { vec![0, 1_000_000, 10_000_000] } else { sizes };
     let directory = Directory::new("growth");
     println!("| stored | raw rows/s | of the first | messages/s | of the first | p50 ms | p99 ms |");
     println!("|---|---|---|---|---|---|---|");
     let mut first = None;
-    for size in sizes {
+    for size in support::sizes(&[0, 1_000_000, 10_000_000]) {
         let (served, raw) = (directory.join(&format!("{size}.db")), directory.join(&format!("{size}-raw.db")));
         support::fill(&served, size, |index| Sample::new(index, STEP_US));
         std::fs::copy(&served, &raw).expect("room on the disk");

@@ -12,12 +12,10 @@ use support::{Connection, Directory, Sample, Service};
 const STEP_US: i64 = 1_000_000;
 
 fn main() {
-    let sizes: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
-    let sizes = if sizes.is_empty() { vec![10_000, 1_000_000, 10_000_000] } else { sizes };
     let directory = Directory::new("reads");
     println!("| messages | read | p50 ms | max ms | total |");
     println!("|---|---|---|---|---|");
-    for size in sizes {
+    for size in support::sizes(&[10_000, 1_000_000, 10_000_000]) {
         let path = directory.join(&format!("{size}.db"));
         support::fill(&path, size, |index| {
             let mut sample = Sample::new(index, STEP_US);

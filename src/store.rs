@@ -28,6 +28,7 @@ pub use schema::OpenError;
 use crate::message::Message;
 use crate::metrics::Metrics;
 use crate::timestamp::Moment;
+use commit::GROUP_MESSAGES_MAX;
 use count::{Count, seen};
 use rusqlite::{Connection, OptionalExtension, ffi};
 use serde::Serialize;
@@ -43,9 +44,6 @@ use turn::{Side, Turns};
 /// How long a read may take over all its slices. A search of 1,000,000 messages takes less than a second alone, and
 /// several times as long beside full ingest, which has the connection most of the time; the gate waits for 60 s.
 const READ_TIME: Duration = Duration::from_secs(30);
-
-/// Rows of other programs that get their moment in one transaction: as many as a group of ours has messages at most.
-const FILL_ROWS: usize = 128;
 
 /// What the store needs to know.
 #[derive(Clone, Debug)]
@@ -291,13 +289,13 @@ impl Database {
         self.slice(|connection| Ok(seen(connection)?)).map(|_| ()).map_err(|error| Unavailable(error.to_string()))
     }
 
-    /// Gives rows that another program has written their moment, at most [`FILL_ROWS`] of them.
+    /// Gives rows that another program has written their moment: at most as many as one of our COMMITs has messages.
     fn fill_moments(&self) -> rusqlite::Result<Filled> {
         if !any_unfilled(&self.connection)? {
             return Ok(Filled::All);
         }
-        match self.connection.execute(include_str!("../sql/fill_moments.sql"), [FILL_ROWS as i64]) {
-            Ok(rows) if rows < FILL_ROWS => Ok(Filled::All),
+        match self.connection.execute(include_str!("../sql/fill_moments.sql"), [GROUP_MESSAGES_MAX as i64]) {
+            Ok(rows) if rows < GROUP_MESSAGES_MAX => Ok(Filled::All),
             Ok(_) => Ok(Filled::Some),
             Err(error) if is_busy(&error) => Ok(Filled::Locked),
             Err(error) => Err(error),

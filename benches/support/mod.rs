@@ -286,6 +286,12 @@ pub fn raw_database(path: &Path) -> rusqlite::Connection {
     connection
 }
 
+/// The sizes of databases that the command line names, or else these.
+pub fn sizes(default: &[usize]) -> Vec<usize> {
+    let named: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
+    if named.is_empty() { default.to_vec() } else { named }
+}
+
 /// Makes a database of the service's schema with so many messages, the `index`-th as `sample` gives it.
 ///
 /// Fast, because nobody depends on a benchmark's data: no journal, no fsync, and the indexes in the order of time and

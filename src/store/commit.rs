@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 /// Most messages in one COMMIT, unless one request alone has more. At 30,000 rows/s, measured with that many in a
 /// COMMIT, it holds the connection for 4 ms; reads are promised 5 ms. At 256 connections 32 take 0.82 of the rate, and
 /// 256 the same (`cargo bench --bench builds`).
-const GROUP_MESSAGES_MAX: usize = 128;
+pub(super) const GROUP_MESSAGES_MAX: usize = 128;
 
 /// How long a group waits for another process to release the database, before it is answered 503: long enough for the
 /// sqlite3 shell and a backup, short enough for a sender that waits for its answer.

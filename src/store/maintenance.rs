@@ -1,8 +1,8 @@
 //! What the commands do with the database, each in a process of its own beside a service that may be running.
 //!
 //! Nothing here waits for the service to stop, and nothing holds it up for long: reads block nobody in WAL mode, and
-//! writes go in transactions of at most about [`TRANSACTION_TIME`], with a pause after as much. The running service notices by
-//! `PRAGMA data_version`, and counts what was appended, or everything anew.
+//! writes go in transactions of at most about [`TRANSACTION_TIME`], with a pause after as much. The running service
+//! notices by `PRAGMA data_version`, and counts what was appended, or everything anew.
 
 mod backup;
 mod check;
@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 /// How long a transaction may hold the lock that the service's commits wait for.
 const TRANSACTION_TIME: Duration = Duration::from_millis(40);
 
-/// After so much time in transactions, however many. The service tries every 10 ms to get the lock (commit.rs), so it gets it in between.
+/// After so much time in transactions, however many. The service tries every 10 ms to get the lock (commit.rs), so it
+/// gets it in between.
 const PAUSE: Duration = Duration::from_millis(15);
 
 /// Rows between two looks at the clock.
