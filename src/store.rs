@@ -16,6 +16,7 @@ mod schema;
 mod search;
 mod tally;
 mod turn;
+mod wal;
 mod walk;
 
 pub use commit::{Outcome, Stored};
@@ -40,6 +41,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tally::Tally;
 use turn::{Side, Turns};
+use wal::Wal;
 
 /// How long a read may take over all its slices. A search of 1,000,000 messages takes less than a second alone, and
 /// several times as long beside full ingest, which has the connection most of the time; the gate waits for 60 s.
@@ -104,7 +106,11 @@ impl Store {
         let connection = schema::open(&options.path)?;
         let path = options.path.clone();
         let file = FileId::of(&path).ok_or_else(|| OpenError::new(&path, "it is gone again.".to_owned()))?;
-        let turns = Turns::new(Database { connection, path, file, count: Count::default() });
+        let wal = Wal::open(&connection).map_err(|error| {
+            let what = "Check that the files beside it belong to the user that this runs as.";
+            OpenError::new(&path, format!("its write-ahead log: {error}. {what}"))
+        })?;
+        let turns = Turns::new(Database { connection, path, file, wal, count: Count::default() });
         let counted = turns.view(Deadline::never(), |_| Ok(()));
         counted.map_err(|error| OpenError::new(&options.path, error.to_string()))?;
         Ok(Store { options, queue: commit::Queue::default(), turns, searches: AtomicUsize::new(0), metrics })
@@ -114,9 +120,9 @@ impl Store {
     /// by another, after this function has returned or before. It waits for a lock or the disk only after it has called
     /// `make_way`.
     ///
-    /// When it says [`Stored`], they are on disk (`synchronous=FULL`): after a power cut they are still there. When it
-    /// says [`Unavailable`] (disk full, database locked by another process, I/O error) none of them is stored, and
-    /// sending them again is safe.
+    /// When it says [`Stored`], they are on disk: after a power cut they are still there. When it says [`Unavailable`]
+    /// (disk full, database locked by another process, I/O error) none of them is stored for certain, and sending them
+    /// again is safe.
     pub fn commit(&self, messages: Vec<Message>, tell: impl FnOnce(Outcome) + Send + 'static, make_way: impl FnOnce()) {
         self.queue.commit(messages, Box::new(tell), make_way, &self.turns, &self.metrics);
     }
@@ -220,6 +226,7 @@ struct Database {
     path: PathBuf,
     /// The file that the connection has open.
     file: FileId,
+    wal: Wal,
     count: Count,
 }
 
@@ -316,9 +323,11 @@ impl Database {
     /// Writes what is there already, to see whether writing works.
     fn try_write(&mut self) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        self.wal.make_up()?;
         let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
         transaction.pragma_update(None, "user_version", version)?;
-        transaction.commit()
+        transaction.commit()?;
+        self.wal.sync()
     }
 }
 

@@ -8,7 +8,8 @@ anything. `make test` is only looked for: who runs this runs that too. Blocks fe
 engine or root, `ini` is no command) are left alone.
 
 All of it happens in a copy of the repository without what git ignores, like a fresh clone: target/readme. The build is
-shared with the repository's own. Port 8000 is used when it is free, and another one in its place when it is not.
+shared with the repository's own, so the copy is removed when all went well: as long as its files are there, cargo looks
+at them, and not at the repository's, for what has changed. Port 8000 is used when it is free, and another one in its place when it is not.
 """
 
 import os
@@ -156,6 +157,7 @@ def main():
         sys.exit(f"readme: Ctrl-C does not stop the service in order:\n{log}")
     if not (COPY / "inbox.db").is_file():
         sys.exit("readme: there is no inbox.db in the current directory")
+    shutil.rmtree(COPY)
     print(f"readme: {len(lines)} blocks ran, and {sum(e is not None for _, e in lines)} printed what README.md says")
 
 

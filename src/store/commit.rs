@@ -1,8 +1,8 @@
 //! The writer queue: many requests, one COMMIT, one fsync.
 //!
 //! 1. At most one worker leads, and only the leader writes. The line is empty or there is a leader.
-//! 2. A request's outcome is told only after the COMMIT with its messages has returned, or the whole group was rolled
-//!    back.
+//! 2. A request's outcome is told only after the COMMIT with its messages has returned and the log is synced, or the
+//!    whole group has failed.
 //! 3. The messages of one request are in one group: all are stored, or none.
 //! 4. At most one worker waits here, the heir, which leads next. Every other that finds a leader leaves its request in
 //!    the line and goes back to work; so the line is bounded by the requests in flight, not by the workers.
@@ -168,6 +168,7 @@ impl Database {
         self.check_file()?;
         self.end_left_over_transaction();
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        self.wal.make_up()?;
         let (_, row_max) = seen(&transaction)?;
         let mut stored = Vec::with_capacity(group.len());
         {
@@ -189,6 +190,7 @@ impl Database {
         let created = written.filter(|(_, outcome)| **outcome == Stored::Created).map(|(message, _)| message);
         let rows = created.map(|message| (message.from.as_str(), message.ts.moment()));
         self.count.committed(row_max, rows, &self.connection);
+        self.wal.sync()?;
         let count: usize = stored.iter().map(Vec::len).sum();
         metrics.commit_messages.observe(count as f64);
         metrics.commit_requests.observe(group.len() as f64);

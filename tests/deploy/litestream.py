@@ -2,9 +2,10 @@
 
 Usage: python3 tests/deploy/litestream.py PATH_OF_THE_BINARY
 
-Senders load the service while Litestream replicates its database to a directory. The service is killed under load, and
-Litestream ended once it has copied all; then the replica is restored elsewhere, and a new service on it has to list every
-message that was acknowledged. About 20 seconds.
+Senders load the service while Litestream replicates its database to a directory. The service is killed under load and
+started again at once, as a supervisor does, and loaded on. Service and Litestream end in order; then the replica is
+restored elsewhere, has to be whole, and a new service on it has to list every message that was acknowledged. About 20
+seconds. With synchronous=FULL 10 of 12 replicas were malformed after this: src/store/wal.rs says why.
 """
 
 import json
@@ -18,7 +19,7 @@ import time
 
 from support import DEPLOY, STOP_SECONDS, Program, Service, binary_argument, check, check_equal, message, tool
 
-LOAD_SECONDS = 8
+LOAD_SECONDS = 5  # before the kill, and as long after it
 SENDERS = 8
 RESTORE_SECONDS = 60
 
@@ -41,11 +42,11 @@ class Litestream(Program):
         self.wait_until("Litestream begins to replicate", lambda: any(self.replica.glob("**/*.ltx")))
 
 
-def send(service, sender, acknowledged, until):
+def send(service, prefix, acknowledged, until):
     """Messages one after the other until the time is over or the service is gone; `acknowledged` gets those that were."""
     number = 0
     while time.monotonic() < until:
-        message_id = f"s{sender}-{number}"
+        message_id = f"{prefix}-{number}"
         try:
             status = service.post(message(message_id, "x" * 200))
         except OSError:
@@ -59,6 +60,17 @@ def send(service, sender, acknowledged, until):
         number += 1
 
 
+def load(service, prefix, acknowledged):
+    """Starts the senders; they end with the service."""
+    until = time.monotonic() + LOAD_SECONDS + 60
+    arguments = [(service, f"{prefix}-{sender}", acknowledged, until) for sender in range(SENDERS)]
+    senders = [threading.Thread(target=send, args=of_one) for of_one in arguments]
+    for sender in senders:
+        sender.start()
+    time.sleep(LOAD_SECONDS)
+    return senders
+
+
 def stored(database):
     """The ids in a database, read by another SQLite, and whether it is whole."""
     with sqlite3.connect(database) as connection:
@@ -69,26 +81,22 @@ def stored(database):
 def main(binary):
     with tempfile.TemporaryDirectory() as directory:
         acknowledged = []
-        with Service(binary, directory) as service:
-            with Litestream(directory, service.database) as litestream:
-                until = time.monotonic() + LOAD_SECONDS + 60  # the kill ends it before
-                senders = [
-                    threading.Thread(target=send, args=(service, sender, acknowledged, until)) for sender in range(SENDERS)
-                ]
-                for sender in senders:
-                    sender.start()
-                time.sleep(LOAD_SECONDS)
-                service.process.kill()  # in the middle of the load
-                for sender in senders:
-                    sender.join(timeout=30)
-                # SIGTERM: Litestream copies what is left, then ends.
-                litestream.process.terminate()
-                litestream.process.wait(timeout=STOP_SECONDS + 30)
-                check("level=ERROR" not in litestream.log(), "Litestream reports no error", litestream.log()[-4000:])
-                config = litestream.config
-                original = service.database
-        page = service.log()
-        failures = sum('"status":503' in line for line in page.splitlines())
+        with Service(binary, directory) as service, Litestream(directory, service.database) as litestream:
+            senders = load(service, "before", acknowledged)
+            service.process.kill()  # in the middle of the load
+            service.process.wait()
+            with Service(binary, directory) as again:
+                senders += load(again, "after", acknowledged)
+                check_equal(again.stop(), 0, "it ends in order, under load")
+            for sender in senders:
+                sender.join(timeout=30)
+            # SIGTERM: Litestream copies what is left, then ends.
+            litestream.process.terminate()
+            litestream.process.wait(timeout=STOP_SECONDS + 30)
+            check("level=ERROR" not in litestream.log(), "Litestream reports no error", litestream.log()[-4000:])
+            config = litestream.config
+            original = service.database
+        failures = sum('"status":503' in line for line in service.log().splitlines())
 
         restored = pathlib.Path(directory) / "restored.db"
         command = [tool("litestream"), "restore", "-config", config, "-o", restored, original]

@@ -98,6 +98,50 @@ fn a_full_disk_is_answered_503_and_recovered_from_without_a_restart() {
     assert_eq!(server.metric(r#"webhook_requests_total{result="created"}"#), 4.0);
 }
 
+/// The kernel takes what it could not write for written, so a second sync alone would succeed and prove nothing: the
+/// service has to write the log once more before it believes one.
+#[test]
+fn while_the_disk_cannot_sync_nothing_is_acknowledged_and_then_the_log_is_written_again() {
+    let directory = Directory::new();
+    let [library, fails, writes] = ["failing_sync.so", "fails", "writes"].map(|name| directory.path().join(name));
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/failing_sync.c");
+    let compiled = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
+    assert!(compiled.expect("there is a C compiler").success());
+    let settings = [("LD_PRELOAD", &library), ("SYNC_FAILS", &fails), ("WRITES_TO_START", &writes)];
+    let settings = settings.map(|(name, path)| (name, path.to_str().expect("a path of the harness is text")));
+    let server = Server::in_directory(directory, &settings);
+    assert_eq!(server.deliver(delivery("before")).status, 200);
+
+    std::fs::write(&fails, "").unwrap();
+    for _ in 0..3 {
+        let reply = server.deliver(delivery("m1"));
+        assert_eq!(reply.status, 503, "reply: {reply:?}");
+        assert!(reply.field("Retry-After").is_some(), "reply: {reply:?}");
+        let line = server.log_line(&reply);
+        assert!(line["reason"].as_str().is_some_and(|reason| reason.contains("could not be synced")), "{line}");
+        assert_eq!(server.get("/health/ready").status, 503);
+    }
+    assert_eq!(
+        server.get("/messages").json()["total"],
+        server.message_ids().len(),
+        "a page and its total are one view"
+    );
+
+    std::fs::remove_file(&fails).unwrap();
+    std::fs::remove_file(&writes).unwrap_or_default();
+    let log = std::fs::metadata(server.directory().join("inbox.db-wal")).unwrap().len();
+    assert_eq!(server.deliver(delivery("m1")).status, 200);
+    let written: Vec<u64> =
+        std::fs::read_to_string(&writes).unwrap().lines().map(|line| line.parse().unwrap()).collect();
+    assert!(written.contains(&log), "{log} bytes of log, writes: {written:?}");
+    until("the service is ready again", || server.get("/health/ready").status == 200);
+    assert_eq!(server.message_ids(), ["before", "m1"]);
+
+    std::fs::remove_file(&writes).unwrap();
+    assert_eq!(server.deliver(delivery("m2")).status, 200);
+    assert!(!writes.exists(), "only once");
+}
+
 /// Under load, with groups of many requests: whoever got 200 is stored, and nobody else is.
 #[test]
 fn while_the_disk_fills_up_exactly_the_acknowledged_messages_are_stored() {
