@@ -13,6 +13,7 @@
 use crate::metrics::Rejection;
 use crate::mutex::UNPOISONED;
 use crate::server::PROBE_TARGET;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -117,6 +118,7 @@ impl Upstream {
                 stream.write_all(head)?;
                 stream.write_all(body)?;
             }
+            wait_for_response(&stream)?;
             read_response(&mut stream, head.starts_with(b"HEAD "), connection, answer)?;
             Ok(stream)
         });
@@ -152,6 +154,18 @@ impl Upstream {
         read_response(&mut stream, false, || "", &mut Vec::new())?;
         stream.set_read_timeout(Some(ANSWER_TIME))?;
         Ok(stream)
+    }
+}
+
+/// Waits until the response begins. A read would wait as well, but whoever reads from a Unix socket is also woken when
+/// the other side takes what was sent, only to find nothing and to sleep again: 2.8 switches of context for each message
+/// in the gate, in place of 2.0 (voluntary_ctxt_switches in /proc), and 1 to 5 percent of the rate. `poll` is woken
+/// only by what it waits for.
+fn wait_for_response(stream: &UnixStream) -> Result<()> {
+    let time = Timespec { tv_sec: ANSWER_TIME.as_secs() as i64, tv_nsec: 0 };
+    match rustix::io::retry_on_intr(|| poll(&mut [PollFd::new(stream, PollFlags::IN)], Some(&time)))? {
+        0 => Err(Error::from(ErrorKind::TimedOut)),
+        _ => Ok(()),
     }
 }
 
