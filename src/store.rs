@@ -106,7 +106,7 @@ impl Store {
         let connection = schema::open(&options.path)?;
         let path = options.path.clone();
         let file = FileId::of(&path).ok_or_else(|| OpenError::new(&path, "it is gone again.".to_owned()))?;
-        let wal = Wal::open(&connection).map_err(|error| {
+        let wal = Wal::open(&path).map_err(|error| {
             let what = "Check that the files beside it belong to the user that this runs as.";
             OpenError::new(&path, format!("its write-ahead log: {error}. {what}"))
         })?;

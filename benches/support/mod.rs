@@ -7,6 +7,7 @@ use rusqlite::config::DbConfig;
 use sha2::Sha256;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Barrier;
@@ -284,6 +285,26 @@ pub fn raw_database(path: &Path) -> rusqlite::Connection {
     connection.pragma_update(None, "cache_size", -(16 << 10)).expect("a PRAGMA");
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false).expect("as the service does");
     connection
+}
+
+/// How long an fdatasync takes after a page of 4 KiB was written, in a file that has its place on the disk as the
+/// write-ahead log has: the median of 1,000.
+pub fn bare_fsync(path: &Path) -> Duration {
+    const PAGES: u64 = 1_000;
+    let page = [7; 4096];
+    let file = std::fs::File::create(path).expect("the directory can be written");
+    let write = |index| file.write_all_at(&page, index * page.len() as u64).expect("room on the disk");
+    (0..PAGES).for_each(write);
+    file.sync_all().expect("a disk that syncs");
+    let timed = |index| {
+        let begun = Instant::now();
+        write(index);
+        file.sync_data().expect("a disk that syncs");
+        begun.elapsed()
+    };
+    let mut times: Vec<Duration> = (0..PAGES).map(timed).collect();
+    times.sort_unstable();
+    times[times.len() / 2]
 }
 
 /// The sizes of databases that the command line names, or else these.

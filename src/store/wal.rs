@@ -11,10 +11,11 @@
 //! same turn: no read of this service sees what is not on disk, and it costs what it cost before. Of checkpoints, and of
 //! the log's header, SQLite takes care in both modes (<https://sqlite.org/pragma.html#pragma_synchronous>).
 
-use rusqlite::{Connection, ffi};
+use rusqlite::ffi;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 /// The write-ahead log of an open database. Its file is there, and the same, for as long as the connection is.
 pub(super) struct Wal {
@@ -25,9 +26,10 @@ pub(super) struct Wal {
 }
 
 impl Wal {
-    /// The log of a connection that has read from its database.
-    pub(super) fn open(connection: &Connection) -> io::Result<Wal> {
-        let path = format!("{}-wal", connection.path().unwrap_or_default());
+    /// The log of a database that SQLite has open, and has read from.
+    pub(super) fn open(database: &Path) -> io::Result<Wal> {
+        let mut path = database.canonicalize()?.into_os_string(); // SQLite follows links as well
+        path.push("-wal");
         // SQLite locks the database and the wal-index, not this file, so closing it releases nothing of its.
         Ok(Wal { file: OpenOptions::new().read(true).write(true).open(path)?, failed: false })
     }
@@ -38,7 +40,8 @@ impl Wal {
         if self.failed { write_again(&self.file).map_err(failure) } else { Ok(()) }
     }
 
-    /// After the COMMIT: what was written so far is on disk. When this fails the messages are in the database
+    /// After the COMMIT: what was written so far is on disk, by whomever; so for a group of duplicates too, which a
+    /// service that was killed may have left in the log without a sync. When this fails the messages are in the database
     /// nevertheless, and perhaps lost with a power cut, so nobody may be told that they are stored; once they are sent
     /// again they are duplicates, and by then on disk.
     pub(super) fn sync(&mut self) -> rusqlite::Result<()> {
