@@ -9,7 +9,8 @@ engine or root, `ini` is no command) are left alone.
 
 All of it happens in a copy of the repository without what git ignores, like a fresh clone: target/readme. The build is
 shared with the repository's own, so the copy is removed when all went well: as long as its files are there, cargo looks
-at them, and not at the repository's, for what has changed. Port 8000 is used when it is free, and another one in its place when it is not.
+at them, and not at the repository's, for what has changed. Port 8000 is used when it is free, and another one in its
+place when it is not.
 """
 
 import os
