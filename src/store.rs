@@ -110,7 +110,9 @@ impl Store {
             let what = "Check that the files beside it belong to the user that this runs as.";
             OpenError::new(&path, format!("its write-ahead log: {error}. {what}"))
         })?;
-        let turns = Turns::new(Database { connection, path, file, wal, count: Count::default() });
+        let mut database = Database { connection, path, file, wal, count: Count::default() };
+        let _ = database.prove_log(); // a disk that cannot sync yet is found again by the first that writes
+        let turns = Turns::new(database);
         let counted = turns.view(Deadline::never(), |_| Ok(()));
         counted.map_err(|error| OpenError::new(&options.path, error.to_string()))?;
         Ok(Store { options, queue: commit::Queue::default(), turns, searches: AtomicUsize::new(0), metrics })
@@ -204,8 +206,8 @@ impl Store {
     /// Copies the write-ahead log into the database, so that the file alone is whole. Nothing depends on it: the log
     /// is read at the next start.
     pub fn checkpoint(&self) -> Result<(), Unavailable> {
-        let turn = self.turns.take(Side::Ingest);
-        turn.check_file().map_err(|error| Unavailable::from(&error))?;
+        let mut turn = self.turns.take(Side::Ingest);
+        turn.check_file().and_then(|()| turn.prove_log()).map_err(|error| Unavailable::from(&error))?;
         let busy = turn.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
         match busy {
             Ok(0) => Ok(()),
@@ -249,7 +251,8 @@ enum Filled {
     All,
     /// There may be more that have none.
     Some,
-    /// Another program has the database locked. Rows without are first in the order for now, and not `since` anything.
+    /// Nothing can be written: another program has the database locked, or the disk does not sync. Rows without are
+    /// first in the order for now, and not `since` anything.
     Locked,
 }
 
@@ -297,9 +300,12 @@ impl Database {
     }
 
     /// Gives rows that another program has written their moment: at most as many as one of our COMMITs has messages.
-    fn fill_moments(&self) -> rusqlite::Result<Filled> {
+    fn fill_moments(&mut self) -> rusqlite::Result<Filled> {
         if !any_unfilled(&self.connection)? {
             return Ok(Filled::All);
+        }
+        if self.prove_log().is_err() {
+            return Ok(Filled::Locked); // reads go on while nothing can be written
         }
         match self.connection.execute(include_str!("../sql/fill_moments.sql"), [GROUP_MESSAGES_MAX as i64]) {
             Ok(rows) if rows < GROUP_MESSAGES_MAX => Ok(Filled::All),
@@ -318,6 +324,16 @@ impl Database {
         let moved = ffi::Error::new(ffi::SQLITE_READONLY_DBMOVED);
         let what = format!("{} has been moved, removed or replaced; restart the service", self.path.display());
         Err(rusqlite::Error::SqliteFailure(moved, Some(what)))
+    }
+
+    /// Before a checkpoint may copy what the disk does not have: see [`Wal`].
+    fn prove_log(&mut self) -> rusqlite::Result<()> {
+        if !self.wal.is_unproven() {
+            return Ok(());
+        }
+        let _locked = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        self.wal.make_up()?;
+        self.wal.sync()
     }
 
     /// Writes what is there already, to see whether writing works.

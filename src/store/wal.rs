@@ -8,10 +8,15 @@
 //! replicas were (tests/deploy/litestream.py).
 //!
 //! With `synchronous=NORMAL` the frames count within microseconds of being written, and the sync follows here, under the
-//! same turn: no read of this service sees what is not on disk, and it costs what it cost before. After the turn, beside
-//! the next COMMIT, it brought 2 to 4 % at 64 and 256 connections: not worth reads of what a power cut may take back.
-//! Of checkpoints, and of the log's header, SQLite takes care in both modes
+//! same turn: unless a sync fails, no read of this service sees what is not on disk, and it costs what it cost before.
+//! After the turn, beside the next COMMIT, it brought 2 to 4 % at 64 and 256 connections: not worth reads of what a power
+//! cut may take back. Of checkpoints, and of the log's header, SQLite takes care in both modes
 //! (<https://sqlite.org/pragma.html#pragma_synchronous>).
+//!
+//! After a sync that failed, the frames count although the disk may not have them, which FULL would not allow. Three
+//! things then rest on the kernel: that it reports the error to each descriptor of the file (Linux 4.13), since SQLite
+//! syncs before a checkpoint and may see it first; that it still has in memory what it could not write, to be written
+//! again (ext4 and XFS do, Btrfs does not); and other programs that checkpoint or append meanwhile know nothing of it.
 
 use rusqlite::ffi;
 use std::fs::{File, OpenOptions};
@@ -22,9 +27,10 @@ use std::path::Path;
 /// The write-ahead log of an open database. Its file is there, and the same, for as long as the connection is.
 pub(super) struct Wal {
     file: File,
-    /// A sync has failed. The kernel then takes what it could not write for written, and the next sync would succeed
-    /// without it (<https://wiki.postgresql.org/wiki/Fsync_Errors>).
-    failed: bool,
+    /// A sync has failed, here or, for all we know, in the process before this one. The kernel then takes what it could
+    /// not write for written, and the next sync would succeed without it
+    /// (<https://wiki.postgresql.org/wiki/Fsync_Errors>).
+    unproven: bool,
 }
 
 impl Wal {
@@ -33,13 +39,18 @@ impl Wal {
         let mut path = database.canonicalize()?.into_os_string(); // SQLite follows links as well
         path.push("-wal");
         // SQLite locks the database and the wal-index, not this file, so closing it releases nothing of its.
-        Ok(Wal { file: OpenOptions::new().read(true).write(true).open(path)?, failed: false })
+        Ok(Wal { file: OpenOptions::new().read(true).write(true).open(path)?, unproven: true })
+    }
+
+    /// Whether the log has to be made up for and synced before anything may rely on it.
+    pub(super) fn is_unproven(&self) -> bool {
+        self.unproven
     }
 
     /// Before a transaction writes, and after it has the lock for writing: when a sync has failed, every byte of the log
     /// is written once more, so that the sync to come is about all of them.
     pub(super) fn make_up(&self) -> rusqlite::Result<()> {
-        if self.failed { write_again(&self.file).map_err(failure) } else { Ok(()) }
+        if self.unproven { write_again(&self.file).map_err(failure) } else { Ok(()) }
     }
 
     /// After the COMMIT: what was written so far is on disk, by whomever; so for a group of duplicates too, which a
@@ -48,7 +59,7 @@ impl Wal {
     /// again they are duplicates, and by then on disk.
     pub(super) fn sync(&mut self) -> rusqlite::Result<()> {
         let synced = self.file.sync_data();
-        self.failed = synced.is_err();
+        self.unproven = synced.is_err();
         synced.map_err(failure)
     }
 }
