@@ -4,6 +4,7 @@
 //! All slices of one read see one state of the database: rows that are stored meanwhile have a rowid above the one that
 //! was the highest at the start, and are left out. The page itself is read in the same hold as that highest rowid.
 
+use crate::store::buckets::Since;
 use crate::store::page::{Cursor, Last, Page, Selection, Start, finish};
 use crate::store::row::{Placed, moment};
 use crate::store::turn::{Side, Turns};
@@ -53,10 +54,7 @@ pub(super) fn page(turns: &Turns, selection: &Selection, deadline: Deadline) -> 
             &Start::Offset(offset) if offset < SLICE_ROWS => {
                 First::Rows(walk.rows(view.connection, since, Skip::Rows(offset))?)
             }
-            &Start::Offset(offset) => {
-                let stretches = view.tally.since(along.sender(), since).map_or(Vec::new(), |known| known.stretches);
-                First::Far { offset, stretches }
-            }
+            &Start::Offset(offset) => First::Far { offset, known: view.tally.since(along.sender(), since) },
         };
         Ok((first, walk.known_total(view, selection.since), view.row_max()?))
     })?;
@@ -64,7 +62,7 @@ pub(super) fn page(turns: &Turns, selection: &Selection, deadline: Deadline) -> 
     let total = walk.count(total)?;
     let rows = match first {
         First::Rows(rows) => rows,
-        First::Far { offset, stretches } => walk.far(since, offset, &stretches, total)?,
+        First::Far { offset, known } => walk.far(since, offset, known, total)?,
     };
     Ok(finish(rows, total, selection.limit))
 }
@@ -74,7 +72,7 @@ enum First {
     /// All of the page.
     Rows(Vec<Placed>),
     /// The page is too deep to be reached in one hold; this is what the tally says about the way.
-    Far { offset: u64, stretches: Vec<(Moment, u64)> },
+    Far { offset: u64, known: Option<Since> },
 }
 
 /// What of a total is known at once, and the stretch that is still to be counted.
@@ -123,20 +121,13 @@ impl Walk<'_> {
 
     /// The page after so many messages: first to the stretch where it begins, as far as the tally knows, then slice by
     /// slice to the moment, and from there by SQL's OFFSET.
-    fn far(
-        &self,
-        since: Moment,
-        offset: u64,
-        stretches: &[(Moment, u64)],
-        total: u64,
-    ) -> Result<Vec<Placed>, ReadError> {
+    fn far(&self, since: Moment, offset: u64, known: Option<Since>, total: u64) -> Result<Vec<Placed>, ReadError> {
         if offset >= total {
             return Ok(Vec::new());
         }
-        let in_stretches: u64 = stretches.iter().map(|(_, count)| count).sum();
         let (mut at, mut left) = (since, offset);
-        let mut before = total.saturating_sub(in_stretches);
-        for &(beginning, count) in stretches {
+        let mut before = total.saturating_sub(known.as_ref().map_or(0, Since::counted));
+        for (beginning, count) in known.into_iter().flat_map(|known| known.stretches) {
             if offset < before {
                 break;
             }
