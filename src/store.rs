@@ -111,7 +111,7 @@ impl Store {
             OpenError::new(&path, format!("its write-ahead log: {error}. {what}"))
         })?;
         let mut database = Database { connection, path, file, wal, count: Count::default() };
-        let _ = database.prove_log(); // a disk that cannot sync yet is found again by the first that writes
+        let _ = database.wal.prove(&mut database.connection); // a disk that cannot sync yet is found again by the first that writes
         let turns = Turns::new(database);
         let counted = turns.view(Deadline::never(), |_| Ok(()));
         counted.map_err(|error| OpenError::new(&options.path, error.to_string()))?;
@@ -207,7 +207,9 @@ impl Store {
     /// is read at the next start.
     pub fn checkpoint(&self) -> Result<(), Unavailable> {
         let mut turn = self.turns.take(Side::Ingest);
-        turn.check_file().and_then(|()| turn.prove_log()).map_err(|error| Unavailable::from(&error))?;
+        let turn = &mut *turn;
+        let whole = turn.check_file().and_then(|()| turn.wal.prove(&mut turn.connection));
+        whole.map_err(|error| Unavailable::from(&error))?;
         let busy = turn.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
         match busy {
             Ok(0) => Ok(()),
@@ -304,7 +306,7 @@ impl Database {
         if !any_unfilled(&self.connection)? {
             return Ok(Filled::All);
         }
-        if self.prove_log().is_err() {
+        if self.wal.prove(&mut self.connection).is_err() {
             return Ok(Filled::Locked); // reads go on while nothing can be written
         }
         match self.connection.execute(include_str!("../sql/fill_moments.sql"), [GROUP_MESSAGES_MAX as i64]) {
@@ -326,20 +328,10 @@ impl Database {
         Err(rusqlite::Error::SqliteFailure(moved, Some(what)))
     }
 
-    /// Before a checkpoint may copy what the disk does not have: see [`Wal`].
-    fn prove_log(&mut self) -> rusqlite::Result<()> {
-        if !self.wal.is_unproven() {
-            return Ok(());
-        }
-        let _locked = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        self.wal.make_up()?;
-        self.wal.sync()
-    }
-
     /// Writes what is there already, to see whether writing works.
     fn try_write(&mut self) -> rusqlite::Result<()> {
+        self.wal.prove(&mut self.connection)?;
         let transaction = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        self.wal.make_up()?;
         let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
         transaction.pragma_update(None, "user_version", version)?;
         transaction.commit()?;

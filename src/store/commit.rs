@@ -167,8 +167,8 @@ impl Database {
         let now = format!("{:.3}", jiff::Timestamp::now());
         self.check_file()?;
         self.end_left_over_transaction();
+        self.wal.prove(&mut self.connection)?;
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        self.wal.make_up()?;
         let (_, row_max) = seen(&transaction)?;
         let mut stored = Vec::with_capacity(group.len());
         {

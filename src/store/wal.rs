@@ -13,12 +13,12 @@
 //! cut may take back. Of checkpoints, and of the log's header, SQLite takes care in both modes
 //! (<https://sqlite.org/pragma.html#pragma_synchronous>).
 //!
-//! After a sync that failed, the frames count although the disk may not have them, which FULL would not allow. Three
-//! things then rest on the kernel: that it reports the error to each descriptor of the file (Linux 4.13), since SQLite
-//! syncs before a checkpoint and may see it first; that it still has in memory what it could not write, to be written
-//! again (ext4 and XFS do, Btrfs does not); and other programs that checkpoint or append meanwhile know nothing of it.
+//! After a sync that failed, the frames count although the disk may not have them, which FULL would not allow. It then
+//! rests on the kernel that it reports the error to each descriptor of the file (Linux 4.13), since SQLite syncs before a
+//! checkpoint and may see it first, and that it still has in memory what it could not write, to be written again (ext4
+//! and XFS do, Btrfs does not). Other programs that checkpoint or append meanwhile know nothing of it.
 
-use rusqlite::ffi;
+use rusqlite::{Connection, TransactionBehavior, ffi};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -42,15 +42,15 @@ impl Wal {
         Ok(Wal { file: OpenOptions::new().read(true).write(true).open(path)?, unproven: true })
     }
 
-    /// Whether the log has to be made up for and synced before anything may rely on it.
-    pub(super) fn is_unproven(&self) -> bool {
-        self.unproven
-    }
-
-    /// Before a transaction writes, and after it has the lock for writing: when a sync has failed, every byte of the log
-    /// is written once more, so that the sync to come is about all of them.
-    pub(super) fn make_up(&self) -> rusqlite::Result<()> {
-        if self.unproven { write_again(&self.file).map_err(failure) } else { Ok(()) }
+    /// Before anything writes behind what is in the log, or copies it into the database: after a sync that failed, every
+    /// byte of the log is written once more, under the lock for writing, and then synced. Usually there is nothing to do.
+    pub(super) fn prove(&mut self, connection: &mut Connection) -> rusqlite::Result<()> {
+        if !self.unproven {
+            return Ok(());
+        }
+        let _locked = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        write_again(&self.file).map_err(failure)?;
+        self.sync()
     }
 
     /// After the COMMIT: what was written so far is on disk, by whomever; so for a group of duplicates too, which a
