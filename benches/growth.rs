@@ -14,8 +14,8 @@ const STEP_US: i64 = 1_000;
 
 fn main() {
     let directory = Directory::new("growth");
-    println!("| stored | raw rows/s | of the first | messages/s | of the first | p50 ms | p99 ms |");
-    println!("|---|---|---|---|---|---|---|");
+    println!("| stored | raw rows/s | of the first | messages/s | of the first | of raw | p50 ms | p99 ms |");
+    println!("|---|---|---|---|---|---|---|---|");
     let mut first = None;
     for size in support::sizes(&[0, 1_000_000, 10_000_000]) {
         let (served, raw) = (directory.join(&format!("{size}.db")), directory.join(&format!("{size}-raw.db")));
@@ -41,10 +41,11 @@ fn main() {
         std::fs::remove_file(&served).expect("it is there");
         let (raw_first, first) = *first.get_or_insert((raw_rate, load.per_second));
         println!(
-            "| {size} | {raw_rate:.0} | {:.2} | {:.0} | {:.2} | {:.2} | {:.2} |",
+            "| {size} | {raw_rate:.0} | {:.2} | {:.0} | {:.2} | {:.2} | {:.2} | {:.2} |",
             raw_rate / raw_first,
             load.per_second,
             load.per_second / first,
+            load.per_second / raw_rate,
             load.quantile(0.5).as_secs_f64() * 1e3,
             load.quantile(0.99).as_secs_f64() * 1e3,
         );
