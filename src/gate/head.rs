@@ -48,7 +48,7 @@ struct RequestLine {
     end: usize,
     /// HTTP/1.0 or HTTP/1.1.
     minor: u8,
-    /// POST, PUT, PATCH: a request whose body must have a length (RFC 9110 section 8.6).
+    /// POST /webhook, whose body must have a length (RFC 9110 section 8.6).
     needs_body: bool,
     /// The authority of an absolute-form target, which counts in place of `Host` (RFC 9112 section 3.2.2).
     authority: Option<Vec<u8>>,

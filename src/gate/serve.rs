@@ -93,7 +93,8 @@ pub(super) fn serve(shared: &Shared, connection: &Connection) -> End {
             return End::Close;
         }
         if !keep_alive {
-            return if input.bytes().is_empty() { last } else { End::Linger };
+            // Closing with something unread would reset the connection, and the client might not get its answer.
+            return if input.bytes().is_empty() && !connection.input_waits() { last } else { End::Linger };
         }
         buffers.shrink();
     }
@@ -190,10 +191,9 @@ fn read_body(
 /// Writes within `time`. `false`: the client has gone, or has not read in time; then the connection is reset, so that
 /// the kernel does not go on holding what it does not take.
 fn write_all(mut stream: &TcpStream, mut bytes: &[u8], time: Duration) -> bool {
-    // The socket's own time-out is `time` already, so only an answer that was taken in parts needs another.
-    let written = stream.write(bytes);
     let deadline = Instant::now() + time;
-    let mut written = written;
+    // The socket's own time-out is `time` already, so only an answer that was taken in parts needs another.
+    let mut written = stream.write(bytes);
     loop {
         match written {
             Ok(count) if count == bytes.len() => return true,

@@ -95,9 +95,11 @@ impl Upstream {
         Ok(())
     }
 
-    /// Has tiny_http take a connection more, and a worker answer a request on it.
+    /// Has a worker answer a request on one of the connections. Not on a new one: for that tiny_http may start a thread,
+    /// and panics when it cannot.
     pub(super) fn probe(&self) -> Result<()> {
-        self.open().map(drop)
+        let mut head = format!("GET {PROBE_TARGET} HTTP/1.1\r\n\r\n").into_bytes();
+        self.exchange(&mut head, &[], || "", &mut Vec::new()).map_err(|rejection| Error::other(rejection.label()))
     }
 
     /// Sends one request, and writes the response into `answer`, with what `connection` says by then in place of
