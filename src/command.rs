@@ -119,7 +119,7 @@ pub fn run(command: Command) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { status, text }) => {
             for line in text.lines() {
-                eprintln!("webhook-inbox: {line}");
+                tell(&format!("webhook-inbox: {line}"));
             }
             ExitCode::from(status)
         }
@@ -149,6 +149,11 @@ fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = std::io::stdout();
     let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     written.map_err(|error| Failure::failed(format!("cannot write to stdout: {error}")))
+}
+
+/// Writes a line to stderr. Nobody may read it any more, of which `eprintln!` would die.
+fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// A file, or stdin where none is given, whole.

@@ -1,7 +1,7 @@
 //! `backup`: a consistent, checked copy of the database, which has its name only when it is whole.
 
-use crate::command::Failure;
 use crate::command::progress::Progress;
+use crate::command::{Failure, tell};
 use crate::config::Config;
 use crate::store::Maintenance;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -10,6 +10,10 @@ use std::path::{Path, PathBuf};
 
 pub(super) fn backup(file: &Path, replace: bool) -> Result<(), Failure> {
     let path = Config::database_path()?;
+    // SQLite would take a name like `file:copy.db` for a URI, and write to another file than the one that is checked.
+    let absolute =
+        std::path::absolute(file).map_err(|error| Failure::failed(format!("{}: {error}", file.display())))?;
+    let file = &*absolute;
     let mut database = Maintenance::open(&path)?;
     may_write(&path, file, replace)?;
     let partial = Partial::create(file, &path)?;
@@ -29,7 +33,7 @@ pub(super) fn backup(file: &Path, replace: bool) -> Result<(), Failure> {
     let replaced = file.exists();
     let bytes = partial.finish(file)?;
     let replaced = if replaced { ", in place of the one that was there" } else { "" };
-    eprintln!("{} written{replaced}: {bytes} bytes, integrity ok", file.display());
+    tell(&format!("{} written{replaced}: {bytes} bytes, integrity ok", file.display()));
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use crate::command::client::{exchange, reachable};
 use crate::command::sign::secret;
-use crate::command::{Failure, print};
+use crate::command::{Failure, print, tell};
 use crate::config::Config;
 use crate::reply::request_id;
 use serde::Serialize;
@@ -65,7 +65,7 @@ pub(super) fn send(draft: Draft) -> Result<(), Failure> {
         text: draft.text,
     };
     let body = serde_json::to_string(&body).expect("text is written to memory");
-    eprintln!("POST http://{authority}{path} {body}");
+    tell(&format!("POST http://{authority}{path} {body}"));
     let signature = secret.sign(body.as_bytes());
     let length = body.len();
     // HTTP/1.0: whatever answers will not use the chunked coding (RFC 9112, section 7.1.2).

@@ -2,7 +2,7 @@
 
 use crate::harness::{Directory, Ended, SECRET, Server, delivery, json, own_address, program, run, sign};
 use std::fs::File;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// Runs a command with a secret and an input.
 fn with_input(arguments: &[&str], secret: &str, input: impl AsRef<[u8]>) -> Ended {
@@ -138,6 +138,22 @@ fn send_posts_a_message_that_is_right_by_default_and_prints_the_answer() {
     for url in [format!("http://{address}"), format!("http://{address}/"), format!("http://{address}/webhook")] {
         assert_eq!(send(&["--url", &url]).status.code(), Some(0), "{url}");
     }
+}
+
+/// As in `webhook-inbox send 2>&1 | head -1`.
+#[test]
+fn a_command_whose_stderr_nobody_reads_does_what_it_is_for_and_keeps_its_exit_code() {
+    let address = own_address();
+    let server = Server::with(&[("LISTEN_ADDR", &address)]);
+    for (arguments, code) in [(["send", "--id=m1", "--from=+1"], 0), (["send", "--id=m2", "--from=919"], 1)] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = program();
+        command.args(arguments).env("WEBHOOK_SECRET", SECRET).env("LISTEN_ADDR", &address);
+        let status = command.stdout(Stdio::null()).stderr(writer).status().unwrap();
+        assert_eq!(status.code(), Some(code), "{arguments:?}");
+    }
+    assert_eq!(server.message_ids(), ["m1"]);
 }
 
 #[test]

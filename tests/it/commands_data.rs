@@ -392,6 +392,9 @@ fn a_backup_overwrites_nothing_unless_it_is_told_to() {
         assert_eq!(ended.status.code(), Some(1), "{name}\n{ended:?}");
         assert!(ended.stderr.contains("the database itself"), "{name}\n{ended:?}");
     }
+    let ended = run(on(&server.database(), &["backup", "file:copy.db"]).current_dir(server.directory()));
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    assert_eq!(count(&file("file:copy.db")), 1, "a name, not a URI");
     std::fs::write(file("b-wal"), "left over").unwrap();
     assert_eq!(backup(&[], "b").status.code(), Some(1), "SQLite would play it back into the copy");
     assert_eq!(backup(&[], "missing/b").status.code(), Some(1));
