@@ -65,7 +65,8 @@ pub struct Store {
     metrics: Arc<Metrics>,
 }
 
-/// Nothing was stored, or nothing could be read. The text is for the log: the client is told to come again.
+/// It is not certain that anything was stored, or nothing could be read. The text is for the log: the client is told to
+/// come again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unavailable(pub String);
 
@@ -123,7 +124,7 @@ impl Store {
     /// `make_way`.
     ///
     /// When it says [`Stored`], they are on disk: after a power cut they are still there. When it says [`Unavailable`]
-    /// (disk full, database locked by another process, I/O error) none of them is stored for certain, and sending them
+    /// (disk full, database locked by another process, I/O error) it is not certain that any of them is, and sending them
     /// again is safe.
     pub fn commit(&self, messages: Vec<Message>, tell: impl FnOnce(Outcome) + Send + 'static, make_way: impl FnOnce()) {
         self.queue.commit(messages, Box::new(tell), make_way, &self.turns, &self.metrics);
@@ -170,12 +171,12 @@ impl Store {
     /// traffic that could show that the cause is gone.
     pub fn ready(&self) -> Result<(), Unavailable> {
         let mut turn = self.turns.take(Side::Read);
+        turn.check_file().map_err(|error| Unavailable::from(&error))?; // a write to a file that was moved would succeed
         if self.queue.write_failed.load(Ordering::Relaxed) {
             turn.try_write()
                 .map_err(|error| Unavailable(format!("the last write failed, and so does a new one: {error}")))?;
             self.queue.write_failed.store(false, Ordering::Relaxed);
         }
-        turn.check_file().map_err(|error| Unavailable::from(&error))?;
         turn.answers()
     }
 
@@ -247,17 +248,6 @@ impl FileId {
     }
 }
 
-/// Which of the rows that other programs have written have their moment.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Filled {
-    All,
-    /// There may be more that have none.
-    Some,
-    /// Nothing can be written: another program has the database locked, or the disk does not sync. Rows without are
-    /// first in the order for now, and not `since` anything.
-    Locked,
-}
-
 /// One state of the database, and the counts that belong to it.
 struct View<'a> {
     connection: &'a Connection,
@@ -267,19 +257,12 @@ struct View<'a> {
 impl Database {
     /// Reads within one transaction in which the tally is exact. None: it is not yet, and this was a step towards it.
     fn view<T>(&mut self, read: impl Fn(&View<'_>) -> Result<T, ReadError>) -> Result<Option<T>, ReadError> {
-        let filled = if self.count.is_exact(data_version(&self.connection)?) {
-            Filled::All
-        } else {
-            match self.fill_moments()? {
-                Filled::Some => return Ok(None),
-                filled => filled,
-            }
-        };
+        if !self.count.is_exact(data_version(&self.connection)?) && !self.fill_moments()? {
+            return Ok(None);
+        }
         let transaction = self.connection.transaction()?;
         let data_version = data_version(&transaction)?;
-        if filled == Filled::Locked {
-            self.count.for_now(&transaction)?;
-        } else if !self.count.is_exact(data_version) {
+        if !self.count.is_exact(data_version) {
             if any_unfilled(&transaction)? {
                 return Ok(None); // written since the look at it above
             }
@@ -302,19 +285,14 @@ impl Database {
     }
 
     /// Gives rows that another program has written their moment: at most as many as one of our COMMITs has messages.
-    fn fill_moments(&mut self) -> rusqlite::Result<Filled> {
+    /// Whether all rows have theirs. Fails when nothing can be written: without a moment a row is on no page.
+    fn fill_moments(&mut self) -> rusqlite::Result<bool> {
         if !any_unfilled(&self.connection)? {
-            return Ok(Filled::All);
+            return Ok(true);
         }
-        if self.wal.prove(&mut self.connection).is_err() {
-            return Ok(Filled::Locked); // reads go on while nothing can be written
-        }
-        match self.connection.execute(include_str!("../sql/fill_moments.sql"), [GROUP_MESSAGES_MAX as i64]) {
-            Ok(rows) if rows < GROUP_MESSAGES_MAX => Ok(Filled::All),
-            Ok(_) => Ok(Filled::Some),
-            Err(error) if is_busy(&error) => Ok(Filled::Locked),
-            Err(error) => Err(error),
-        }
+        self.wal.prove(&mut self.connection)?;
+        let rows = self.connection.execute(include_str!("../sql/fill_moments.sql"), [GROUP_MESSAGES_MAX as i64])?;
+        Ok(rows < GROUP_MESSAGES_MAX)
     }
 
     /// Fails when the file has been moved, removed or replaced: this connection still has the old one, and what it

@@ -84,13 +84,6 @@ impl Count {
         Ok(())
     }
 
-    /// Counts all in one go, for this one view: rows without their moment (see [`Moment::UNKNOWN`]) will change.
-    pub(super) fn for_now(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        self.state = State::Unknown;
-        self.tally = Tally::build(connection)?;
-        Ok(())
-    }
-
     /// Counts messages that this connection has appended to a table whose highest rowid was `row_max`.
     pub(super) fn committed<'a>(
         &mut self,

@@ -347,6 +347,7 @@ fn nothing_is_acknowledged_into_a_file_that_was_moved_or_removed() {
     let ready = server.get("/health/ready");
     assert_eq!(ready.status, 503);
     assert!(ready.text().contains("moved, removed or replaced"), "{ready:?}");
+    assert_eq!(server.metric("inbox_ready"), 0.0, "a write to the moved file that succeeds is no recovery");
     std::fs::rename(&aside, server.database()).unwrap();
     assert_eq!(server.deliver(delivery("m2")).status, 200);
     assert_eq!(server.get("/health/ready").status, 200);

@@ -159,3 +159,27 @@ fn what_another_program_changes_between_two_deliveries_is_in_the_counts_after_th
         assert_eq!(server.get("/stats").json()["total_messages"], 3 * (round + 1), "round {round}");
     }
 }
+
+/// A message of another program gets its place in the order by a write. Until that succeeds it could be in a total and on
+/// no page.
+#[test]
+fn no_total_is_told_while_what_another_program_has_written_cannot_get_its_place() {
+    let server = Server::start();
+    assert_eq!(server.deliver(from("m1", "+1", "2025-01-15T10:00:00Z")).status, 200);
+    let database = rusqlite::Connection::open(server.database()).unwrap();
+    database
+        .execute_batch(
+            "INSERT INTO messages (message_id, from_msisdn, to_msisdn, ts, text, created_at)
+             VALUES ('other', '+2', '+3', '2025-01-15T10:00:00Z', NULL, '');
+             BEGIN IMMEDIATE",
+        )
+        .unwrap();
+    for path in ["/messages", "/stats"] {
+        let reply = server.get(path);
+        assert_eq!((reply.status, reply.field("Retry-After")), (503, Some("1")), "{path}: {reply:?}");
+    }
+    database.execute_batch("COMMIT").unwrap();
+    assert_eq!(server.get("/messages").json()["total"], 2);
+    assert_eq!(server.message_ids(), ["m1", "other"]);
+    assert_eq!(server.get("/stats").json()["total_messages"], 2);
+}
