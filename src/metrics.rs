@@ -264,9 +264,9 @@ pub struct Metrics {
     pub commit_messages: Histogram<10>,
     /// Requests in each COMMIT.
     pub commit_requests: Histogram<10>,
-    /// Seconds from BEGIN to the return of COMMIT.
+    /// Seconds from before BEGIN until the log is synced.
     pub commit_seconds: Histogram<10>,
-    /// Groups that could not be committed and were rolled back.
+    /// Groups that could not be committed, or not synced.
     pub commit_failures: AtomicU64,
     started: SystemTime,
 }
@@ -396,7 +396,12 @@ impl Metrics {
         let help = "Time of each COMMIT from BEGIN on, in seconds.";
         self.commit_seconds.render(&mut page, "inbox_commit_duration_seconds", help);
         let failures = self.commit_failures.load(Relaxed);
-        page.single("inbox_commit_failures_total", "Groups rolled back and answered 503.", "counter", failures);
+        page.single(
+            "inbox_commit_failures_total",
+            "Groups that could not be committed or synced, and were answered 503.",
+            "counter",
+            failures,
+        );
         for (name, help, bytes) in [
             ("inbox_database_size_bytes", "Size of the database file.", observed.database_bytes),
             ("inbox_wal_size_bytes", "Size of the write-ahead log.", observed.wal_bytes),

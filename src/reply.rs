@@ -105,7 +105,7 @@ impl Reply {
         Reply::json_with(Status::UnprocessableContent, &Detail { detail: faults })
     }
 
-    /// 503 that asks the client to come again: whatever was sent has not been kept.
+    /// 503 that asks the client to come again: whatever was sent may not have been kept.
     pub fn unavailable(detail: &str) -> Reply {
         Reply::detail(Status::ServiceUnavailable, detail).with("Retry-After", "1".to_owned())
     }
