@@ -55,12 +55,7 @@ fn main() {
     );
     println!("|---|---|---|---|---|---|---|---|");
     for (binary, rounds) in binaries.iter().zip(&measured) {
-        let median = |column: usize| {
-            let mut values: Vec<f64> = rounds.iter().map(|round| round[column]).collect();
-            values.sort_by(f64::total_cmp);
-            values[values.len() / 2]
-        };
-        let [rate, p50, p99, gate, rest, workers, own] = std::array::from_fn(median);
+        let [rate, p50, p99, gate, rest, workers, own] = support::medians(rounds);
         let name = binary.file_name().unwrap_or_default().to_string_lossy();
         println!("| {name} | {rate:.0} | {p50:.2} | {p99:.2} | {gate:.1} | {rest:.1} | {workers:.1} | {own:.1} |");
     }

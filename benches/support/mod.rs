@@ -4,17 +4,19 @@
 
 use hmac::{Hmac, KeyInit, Mac};
 use rusqlite::config::DbConfig;
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
 use sha2::Sha256;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Barrier;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 pub const SECRET: &str = "benchmark";
+
+const MINUTE: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
 
 /// Microseconds of 2025-01-01T00:00:00Z.
 const YEAR_2025_US: i64 = 1_735_689_600_000_000;
@@ -170,6 +172,8 @@ fn cpu_in(task: &Path) -> Option<Duration> {
 pub struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
+    /// Bytes of an answer that are in the buffer.
+    filled: usize,
 }
 
 impl Connection {
@@ -177,14 +181,13 @@ impl Connection {
         let stream = TcpStream::connect(address).expect("the service listens");
         stream.set_nodelay(true).expect("a TCP socket");
         stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a TCP socket");
-        Connection { stream, buffer: vec![0; 128 << 10] }
+        Connection { stream, buffer: vec![0; 128 << 10], filled: 0 }
     }
 
     /// Sends a whole request and reads its answer: status and body.
     pub fn send(&mut self, request: &[u8]) -> (u16, String) {
         let (head, body) = self.exchange(request);
-        let status = self.buffer[9..12].iter().fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
-        (status, String::from_utf8_lossy(&self.buffer[head..body]).into_owned())
+        (self.status(), String::from_utf8_lossy(&self.buffer[head..body]).into_owned())
     }
 
     /// Sends a whole request and returns the target of the answer's Link field.
@@ -198,22 +201,33 @@ impl Connection {
     /// Leaves the answer in the buffer: where its head ends, and where its body does.
     fn exchange(&mut self, request: &[u8]) -> (usize, usize) {
         self.stream.write_all(request).expect("the service reads");
-        let mut filled = 0;
         loop {
-            let read = self.stream.read(&mut self.buffer[filled..]).expect("the service answers within a minute");
-            assert_ne!(read, 0, "the service closed the connection");
-            filled += read;
-            let Some(head) = memchr::memmem::find(&self.buffer[..filled], b"\r\n\r\n") else { continue };
-            let text = std::str::from_utf8(&self.buffer[..head]).expect("ASCII");
-            let length = text.lines().find_map(|line| line.strip_prefix("Content-Length: ")?.parse().ok());
-            let end = head + 4 + length.unwrap_or(0);
-            if end > self.buffer.len() {
-                self.buffer.resize(end, 0);
-            }
-            if filled >= end {
-                return (head + 4, end);
+            if let Some(answer) = self.read() {
+                return answer;
             }
         }
+    }
+
+    /// Waits for something to read and reads it; where the head ends and where the body does once the answer is whole.
+    fn read(&mut self) -> Option<(usize, usize)> {
+        let read = self.stream.read(&mut self.buffer[self.filled..]).expect("the service answers within a minute");
+        assert_ne!(read, 0, "the service closed the connection");
+        self.filled += read;
+        let head = memchr::memmem::find(&self.buffer[..self.filled], b"\r\n\r\n")?;
+        let text = std::str::from_utf8(&self.buffer[..head]).expect("ASCII");
+        let length = text.lines().find_map(|line| line.strip_prefix("Content-Length: ")?.parse().ok());
+        let end = head + 4 + length.unwrap_or(0);
+        if end > self.buffer.len() {
+            self.buffer.resize(end, 0);
+        }
+        (self.filled >= end).then(|| {
+            self.filled = 0;
+            (head + 4, end)
+        })
+    }
+
+    fn status(&self) -> u16 {
+        self.buffer[9..12].iter().fold(0, |code, digit| code * 10 + u16::from(digit - b'0'))
     }
 }
 
@@ -236,45 +250,45 @@ impl Load {
 /// Sends all requests, each once, over so many keep-alive connections, and expects 200 for each.
 ///
 /// The connections are opened one after the other, each proven by a request: tiny_http alone leaves some of a burst
-/// without an answer for ever.
+/// without an answer for ever. One thread serves them all, as in wrk, so that of the cores that it shares with the
+/// service it takes no more than it must.
 pub fn load(address: SocketAddr, requests: &[Vec<u8>], connections: usize) -> Load {
-    let opened = (0..connections).map(|_| {
+    let open = |_| {
         let mut connection = Connection::open(address);
         let (status, _) = connection.send(b"GET /health/live HTTP/1.1\r\nHost: inbox\r\n\r\n");
         assert_eq!(status, 200);
         connection
-    });
-    let opened: Vec<Connection> = opened.collect();
-    let next = AtomicUsize::new(0);
-    let barrier = Barrier::new(connections + 1);
-    std::thread::scope(|scope| {
-        let (next, barrier) = (&next, &barrier);
-        let senders: Vec<_> = opened
-            .into_iter()
-            .map(|mut connection| {
-                let sender = move || {
-                    let mut latencies = Vec::with_capacity(requests.len() / connections * 2);
-                    barrier.wait();
-                    while let Some(request) = requests.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let sent = Instant::now();
-                        let (status, body) = connection.send(request);
-                        latencies.push(sent.elapsed());
-                        assert_eq!(status, 200, "{body}");
-                    }
-                    (latencies, connection)
-                };
-                std::thread::Builder::new().stack_size(256 << 10).spawn_scoped(scope, sender).expect("a thread")
-            })
-            .collect();
-        barrier.wait();
-        let begun = Instant::now();
-        let ended: Vec<_> = senders.into_iter().map(|sender| sender.join().expect("no panic")).collect();
-        let per_second = requests.len() as f64 / begun.elapsed().as_secs_f64();
-        let (latencies, connections): (Vec<Vec<Duration>>, _) = ended.into_iter().unzip();
-        let mut latencies = latencies.concat();
-        latencies.sort_unstable();
-        Load { per_second, latencies, _connections: connections }
-    })
+    };
+    let mut connections: Vec<Connection> = (0..connections).map(open).collect();
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).expect("a descriptor");
+    let mut left = requests.iter();
+    let mut latencies = Vec::with_capacity(requests.len());
+    let begun = Instant::now();
+    let mut sent = vec![begun; connections.len()];
+    for (index, (connection, request)) in connections.iter_mut().zip(&mut left).enumerate() {
+        let data = epoll::EventData::new_u64(index as u64);
+        epoll::add(&epoll, &connection.stream, data, epoll::EventFlags::IN).expect("a socket");
+        connection.stream.write_all(request).expect("the service reads");
+    }
+    let mut events = Vec::with_capacity(connections.len());
+    while latencies.len() < requests.len() {
+        epoll::wait(&epoll, spare_capacity(&mut events), Some(&MINUTE)).expect("no signal");
+        assert!(!events.is_empty(), "the service answers within a minute");
+        for event in events.drain(..) {
+            let index = event.data.u64() as usize;
+            let connection = &mut connections[index];
+            let Some((head, end)) = connection.read() else { continue };
+            latencies.push(sent[index].elapsed());
+            assert_eq!(connection.status(), 200, "{}", String::from_utf8_lossy(&connection.buffer[head..end]));
+            if let Some(request) = left.next() {
+                sent[index] = Instant::now();
+                connection.stream.write_all(request).expect("the service reads");
+            }
+        }
+    }
+    let per_second = requests.len() as f64 / begun.elapsed().as_secs_f64();
+    latencies.sort_unstable();
+    Load { per_second, latencies, _connections: connections }
 }
 
 /// A connection as the service has it, with its schema: for the raw limit and for making large databases.
@@ -305,6 +319,15 @@ pub fn bare_fsync(path: &Path) -> Duration {
     let mut times: Vec<Duration> = (0..PAGES).map(timed).collect();
     times.sort_unstable();
     times[times.len() / 2]
+}
+
+/// Of each column of some rounds the median.
+pub fn medians<const COLUMNS: usize>(rounds: &[[f64; COLUMNS]]) -> [f64; COLUMNS] {
+    std::array::from_fn(|column| {
+        let mut values: Vec<f64> = rounds.iter().map(|round| round[column]).collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    })
 }
 
 /// The sizes of databases that the command line names, or else these.
