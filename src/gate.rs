@@ -88,6 +88,13 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Most descriptors that the clients' connections take, those that are closing included.
+    pub fn descriptors_max(&self) -> usize {
+        self.connections_max + linger::DESCRIPTORS_MAX
+    }
+}
+
 /// The running gate.
 pub struct Gate {
     shared: Arc<Shared>,

@@ -29,6 +29,10 @@ const DRAIN_TIME: Duration = Duration::from_secs(10);
 /// more requests are under way than workers, and a group can be larger than their number.
 const CONNECTIONS_PER_WORKER: usize = 4;
 
+/// Descriptors beside those of clients (one for each) and of the connections to tiny_http (three): the database and its
+/// logs, the private socket, stdout, signals, systemd.
+const DESCRIPTORS_BESIDE: usize = 64;
+
 /// For the workers to end when the clients have used up the drain's time.
 const STOP_TIME: Duration = Duration::from_millis(200);
 
@@ -37,8 +41,10 @@ const LOG_TIME: Duration = Duration::from_secs(1);
 
 pub(super) fn serve() -> Result<(), Failure> {
     let config = Config::from_env().map_err(|error| Failure { status: CONFIG, text: error.to_string() })?;
-    raise_descriptor_limit();
     let failed = |what: String| Failure { status: FAILED, text: what };
+    let deliveries = (config.workers * CONNECTIONS_PER_WORKER).min(config.limits.connections_max);
+    let descriptors = deliveries * 3 + config.limits.descriptors_max() + DESCRIPTORS_BESIDE;
+    raise_descriptor_limit(descriptors as u64).map_err(|text| Failure { status: CONFIG, text })?;
     let inherited = systemd::inherited_listener().map_err(|text| Failure { status: CONFIG, text })?;
     let log = Log::start(config.log_level).map_err(|error| failed(format!("cannot start a thread: {error}")))?;
     log_panics(&log);
@@ -72,9 +78,8 @@ pub(super) fn serve() -> Result<(), Failure> {
     let anybody_reads = config.read_token.is_none();
     let (secrets, read_token) = (config.secrets, config.read_token);
     let api = Api::new(secrets, read_token, Arc::clone(&store), metrics.clone(), log.clone(), stopping.clone());
-    let deliveries = (config.workers * CONNECTIONS_PER_WORKER).min(config.limits.connections_max);
-    let (private, upstream) = gate::bind(&directory, deliveries)
-        .map_err(|error| failed(format!("cannot make a socket in {}: {error}", directory.display())))?;
+    let (private, upstream) =
+        gate::bind(&directory, deliveries).map_err(|error| failed(format!("cannot make a private socket: {error}")))?;
     let body_bytes_max = config.limits.body_bytes_max;
     let server = Server::start(private, config.workers, body_bytes_max, Arc::new(api), metrics.clone(), log.clone())
         .map_err(|error| failed(format!("cannot start {} workers: {error}. Set WORKERS lower.", config.workers)))?;
@@ -82,7 +87,8 @@ pub(super) fn serve() -> Result<(), Failure> {
     let gate = Gate::start(listener, upstream, config.limits, config.trusted_proxies, metrics, log.clone()).map_err(
         |error| {
             failed(format!(
-                "cannot connect {} workers: {error}. Set WORKERS lower, or ulimit -n higher.",
+                "cannot connect {} workers: {error}. Set WORKERS lower, or allow more threads (ulimit -u, the \
+                 container's pids limit).",
                 config.workers
             ))
         },
@@ -129,12 +135,20 @@ pub(super) fn serve() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Raises the soft limit of descriptors to the hard one. The soft one is 1024 for the sake of programs that use select(2),
-/// and each client takes one descriptor here, each connection to tiny_http three.
-fn raise_descriptor_limit() {
+/// Raises the soft limit of descriptors to the hard one; the soft one is 1024 for the sake of programs that use select(2).
+/// Fails when what is configured can come to more: without a descriptor SQLite could not open its files, and tiny_http
+/// panics.
+fn raise_descriptor_limit(needed: u64) -> Result<(), String> {
     let limit = getrlimit(Resource::Nofile);
-    // Where it is refused the old limit holds, and the gate lives with that too.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let allowed = if raised.is_ok() { limit.maximum } else { limit.current };
+    match allowed {
+        Some(allowed) if allowed < needed => Err(format!(
+            "{allowed} file descriptors are allowed, and it can come to {needed}. Raise ulimit -n (systemd: LimitNOFILE=), \
+             or set MAX_CONNECTIONS or WORKERS lower."
+        )),
+        _ => Ok(()), // None is no limit
+    }
 }
 
 /// Takes over the signals that end the service, in a thread that sends the first one. As PID 1 of a container the process

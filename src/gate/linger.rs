@@ -9,7 +9,7 @@ use std::io::{ErrorKind, Read};
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 /// How long a connection lingers: time enough for a client to finish sending 4 MiB and read the answer.
@@ -18,22 +18,26 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 /// Most bytes thrown away of one connection. A client that sends more than this after a 413 is not going to stop.
 const LINGER_BYTES_MAX: usize = 16 << 20;
 
-/// Most connections that linger at once, each one a descriptor; one more, and the oldest is closed.
+/// Most connections that linger at once, each one a descriptor; one more, and the oldest is closed. As many may have come
+/// since the thread last looked, and whoever comes then is closed at once.
 const LINGERING_MAX: usize = 128;
+
+/// Most descriptors that all of that can come to.
+pub(super) const DESCRIPTORS_MAX: usize = 2 * LINGERING_MAX;
 
 /// Between two looks at the lingering connections.
 const TICK: Duration = Duration::from_millis(10);
 
 /// A handle to the thread.
 pub(super) struct Lingerer {
-    arriving: Sender<Arc<Connection>>,
+    arriving: SyncSender<Arc<Connection>>,
     lingering: Arc<AtomicUsize>,
 }
 
 impl Lingerer {
     /// Starts the thread. Fails only when none can be started.
     pub(super) fn start() -> std::io::Result<Lingerer> {
-        let (arriving, arrivals) = channel();
+        let (arriving, arrivals) = sync_channel(LINGERING_MAX);
         let lingering = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&lingering);
         std::thread::Builder::new().name("lingerer".to_owned()).spawn(move || run(&arrivals, &count))?;
@@ -45,8 +49,9 @@ impl Lingerer {
         let stream = &connection.stream;
         if stream.shutdown(Shutdown::Write).and_then(|()| stream.set_nonblocking(true)).is_ok() {
             self.lingering.fetch_add(1, SeqCst);
-            // The thread ends when this sender is gone, so it is there to receive.
-            let _ = self.arriving.send(connection);
+            if self.arriving.try_send(connection).is_err() {
+                self.lingering.fetch_sub(1, SeqCst);
+            }
         }
     }
 

@@ -60,7 +60,11 @@ struct Free {
 /// `fallback` is a directory to bind in where the one for temporary files cannot be used: a container made from
 /// nothing has no /tmp. Fails when neither can be written, or when their paths are too long for a socket (108 bytes).
 pub fn bind(fallback: &Path, connections: usize) -> Result<(UnixListener, Upstream)> {
-    let (listener, socket) = bind_in(&std::env::temp_dir()).or_else(|_| bind_in(fallback))?;
+    let temporary = std::env::temp_dir();
+    let (listener, socket) = bind_in(&temporary).or_else(|first| {
+        let both = |error| format!("{}: {first}; {}: {error}", temporary.display(), fallback.display());
+        bind_in(fallback).map_err(|error| Error::new(error.kind(), both(error)))
+    })?;
     let places = (0..connections).map(|_| None).collect();
     Ok((
         listener,

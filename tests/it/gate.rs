@@ -1,6 +1,6 @@
 //! The gate, from the outside: what it lets through, what it refuses and how, and what it survives.
 
-use crate::harness::{Connection, Directory, Reply, SECRET, Server, comes_to_hold, delivery, json, sign};
+use crate::harness::{Connection, Directory, Reply, SECRET, Server, comes_to_hold, delivery, json, run, sign};
 use serde_json::Value;
 use std::fs::Permissions;
 use std::io::{ErrorKind, Write};
@@ -553,9 +553,8 @@ fn a_good_client_is_served_while_others_are_slow_idle_rude_or_deaf() {
 
 #[test]
 fn out_of_descriptors_it_waits_logs_once_and_recovers() {
-    let mut shell = Command::new("sh");
-    shell.env_clear().args(["-c", "ulimit -n 64; exec \"$0\"", env!("CARGO_BIN_EXE_webhook-inbox")]);
-    let server = Server::launch(shell, Directory::new(), &[("WORKERS", "2")]);
+    let server = Server::with(&[("WORKERS", "2")]);
+    server.limit("--nofile=64");
     server.get("/health/live");
     let before = threads_and_descriptors(&server);
     let many = connect_many(&server, 120);
@@ -565,6 +564,20 @@ fn out_of_descriptors_it_waits_logs_once_and_recovers() {
     until_as_before(&server, before);
     assert_eq!(server.get("/health/live").status, 200);
     assert_eq!(server.log().matches("cannot be accepted").count(), 1, "{}", server.log());
+}
+
+#[test]
+fn it_does_not_start_when_what_is_configured_can_come_to_more_descriptors_than_are_allowed() {
+    let mut command = Command::new("prlimit");
+    command.env_clear().args(["--nofile=1000", env!("CARGO_BIN_EXE_webhook-inbox")]).env("WEBHOOK_SECRET", SECRET);
+    let ended = run(&mut command);
+    assert_eq!(ended.status.code(), Some(78), "{ended:?}");
+    assert!(ended.stderr.contains("1000 file descriptors are allowed") && ended.stderr.contains("1600"), "{ended:?}");
+
+    let few = [("WORKERS", "8"), ("MAX_CONNECTIONS", "400")];
+    let mut command = Command::new("prlimit");
+    command.env_clear().args(["--nofile=1000", env!("CARGO_BIN_EXE_webhook-inbox")]);
+    assert_eq!(Server::launch(command, Directory::new(), &few).get("/health/live").status, 200);
 }
 
 #[test]

@@ -346,8 +346,13 @@ impl Server {
     /// Bounds the size of the files that it may write from now on, as a full disk would; None lifts the bound.
     pub(crate) fn limit_file_size(&self, bytes: Option<u64>) {
         let bytes = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
-        let (pid, limit) = (self.pid().to_string(), format!("--fsize={bytes}:unlimited"));
-        let status = Command::new("prlimit").args(["--pid", &pid, &limit]).status().expect("util-linux has prlimit");
+        self.limit(&format!("--fsize={bytes}:unlimited"));
+    }
+
+    /// Sets a limit of the running service, as prlimit(1) takes it.
+    pub(crate) fn limit(&self, limit: &str) {
+        let pid = self.pid().to_string();
+        let status = Command::new("prlimit").args(["--pid", &pid, limit]).status().expect("util-linux has prlimit");
         assert!(status.success(), "prlimit {limit}: {status}");
     }
 
