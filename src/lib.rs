@@ -40,4 +40,6 @@ pub mod reply;
 
 pub mod log;
 
+mod closed_set;
+
 mod mutex;

@@ -3,199 +3,89 @@
 //! Everything is an atomic: counting never waits, and a scrape reads without stopping anybody. Labels come from closed
 //! sets, so that no client can make the page grow.
 
+use crate::closed_set::closed_set;
 use crate::reply::Status;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
-/// The `path` label of `http_requests_total`: a known path, or `other`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the path of its label")]
-pub enum Path {
-    Webhook,
-    Messages,
-    Stats,
-    Live,
-    Ready,
-    Metrics,
-    OpenApi,
-    Other,
+closed_set! {
+    /// The `path` label of `http_requests_total`: a known path, or `other`.
+    #[expect(missing_docs, reason = "each is the path of its label")]
+    pub enum Path;
+    /// The label: the path itself, or `other`.
+    pub fn label() -> &'static str;
+    Webhook = "/webhook",
+    Messages = "/messages",
+    Stats = "/stats",
+    Live = "/health/live",
+    Ready = "/health/ready",
+    Metrics = "/metrics",
+    OpenApi = "/openapi.json",
+    Other = "other",
 }
 
 impl Path {
-    /// Every path, in the order of the declaration.
-    pub const ALL: [Path; 8] = [
-        Path::Webhook,
-        Path::Messages,
-        Path::Stats,
-        Path::Live,
-        Path::Ready,
-        Path::Metrics,
-        Path::OpenApi,
-        Path::Other,
-    ];
-
     /// The label of a request's path; unknown ones share one.
     pub fn of(path: &str) -> Path {
         Path::ALL.into_iter().find(|known| known.label() == path).unwrap_or(Path::Other)
     }
-
-    /// The label: the path itself, or `other`.
-    pub fn label(self) -> &'static str {
-        match self {
-            Path::Webhook => "/webhook",
-            Path::Messages => "/messages",
-            Path::Stats => "/stats",
-            Path::Live => "/health/live",
-            Path::Ready => "/health/ready",
-            Path::Metrics => "/metrics",
-            Path::OpenApi => "/openapi.json",
-            Path::Other => "other",
-        }
-    }
 }
 
-/// The `result` label of `webhook_requests_total`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the contract's table of POST /webhook defines each")]
-pub enum WebhookResult {
-    TooLarge,
-    InvalidSignature,
-    ValidationError,
-    Created,
-    Duplicate,
-    Unavailable,
-}
-
-impl WebhookResult {
-    const ALL: [WebhookResult; 6] = [
-        WebhookResult::TooLarge,
-        WebhookResult::InvalidSignature,
-        WebhookResult::ValidationError,
-        WebhookResult::Created,
-        WebhookResult::Duplicate,
-        WebhookResult::Unavailable,
-    ];
-
+closed_set! {
+    /// The `result` label of `webhook_requests_total`.
+    #[expect(missing_docs, reason = "the contract's table of POST /webhook defines each")]
+    pub enum WebhookResult;
     /// The label, which the log uses too.
-    pub fn label(self) -> &'static str {
-        match self {
-            WebhookResult::TooLarge => "too_large",
-            WebhookResult::InvalidSignature => "invalid_signature",
-            WebhookResult::ValidationError => "validation_error",
-            WebhookResult::Created => "created",
-            WebhookResult::Duplicate => "duplicate",
-            WebhookResult::Unavailable => "unavailable",
-        }
-    }
+    pub fn label() -> &'static str;
+    TooLarge = "too_large",
+    InvalidSignature = "invalid_signature",
+    ValidationError = "validation_error",
+    Created = "created",
+    Duplicate = "duplicate",
+    Unavailable = "unavailable",
 }
 
-/// The `secret` label of `inbox_signature_matches_total`: which of the two secrets a right signature was made with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "webhook::Secrets says what each is")]
-pub enum MatchedSecret {
-    Current,
-    Previous,
+closed_set! {
+    /// The `secret` label of `inbox_signature_matches_total`: which of the two secrets a right signature was made with.
+    #[expect(missing_docs, reason = "webhook::Secrets says what each is")]
+    pub enum MatchedSecret;
+    /// The label.
+    pub fn label() -> &'static str;
+    Current = "current",
+    Previous = "previous",
 }
 
-impl MatchedSecret {
-    const ALL: [MatchedSecret; 2] = [MatchedSecret::Current, MatchedSecret::Previous];
-
-    fn label(self) -> &'static str {
-        match self {
-            MatchedSecret::Current => "current",
-            MatchedSecret::Previous => "previous",
-        }
-    }
-}
-
-/// The `reason` label of `inbox_gate_rejections_total`: why the gate answered a request itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "gate/refusal.rs says of each what the client is told")]
-pub enum Rejection {
-    BadByte,
-    BadLineEnd,
-    BadRequestLine,
-    BadTarget,
-    BadField,
-    BadHost,
-    BadContentLength,
-    AmbiguousFraming,
-    BadChunk,
-    Incomplete,
-    HeadTime,
-    BodyTime,
-    LengthRequired,
-    BodyBytesMax,
-    Expectation,
-    HeadBytesMax,
-    FieldsMax,
-    TransferCoding,
-    ConnectionsMax,
-    HeldBytesMax,
-    NoThread,
-    UpstreamBusy,
-    UpstreamFailed,
-    Version,
-}
-
-impl Rejection {
-    const ALL: [Rejection; 24] = [
-        Rejection::BadByte,
-        Rejection::BadLineEnd,
-        Rejection::BadRequestLine,
-        Rejection::BadTarget,
-        Rejection::BadField,
-        Rejection::BadHost,
-        Rejection::BadContentLength,
-        Rejection::AmbiguousFraming,
-        Rejection::BadChunk,
-        Rejection::Incomplete,
-        Rejection::HeadTime,
-        Rejection::BodyTime,
-        Rejection::LengthRequired,
-        Rejection::BodyBytesMax,
-        Rejection::Expectation,
-        Rejection::HeadBytesMax,
-        Rejection::FieldsMax,
-        Rejection::TransferCoding,
-        Rejection::ConnectionsMax,
-        Rejection::HeldBytesMax,
-        Rejection::NoThread,
-        Rejection::UpstreamBusy,
-        Rejection::UpstreamFailed,
-        Rejection::Version,
-    ];
-
+closed_set! {
+    /// The `reason` label of `inbox_gate_rejections_total`: why the gate answered a request itself.
+    #[expect(missing_docs, reason = "gate/refusal.rs says of each what the client is told")]
+    pub enum Rejection;
     /// The label, which the log uses too.
-    pub fn label(self) -> &'static str {
-        match self {
-            Rejection::BadByte => "bad_byte",
-            Rejection::BadLineEnd => "bad_line_end",
-            Rejection::BadRequestLine => "bad_request_line",
-            Rejection::BadTarget => "bad_target",
-            Rejection::BadField => "bad_field",
-            Rejection::BadHost => "bad_host",
-            Rejection::BadContentLength => "bad_content_length",
-            Rejection::AmbiguousFraming => "ambiguous_framing",
-            Rejection::BadChunk => "bad_chunk",
-            Rejection::Incomplete => "incomplete",
-            Rejection::HeadTime => "head_time",
-            Rejection::BodyTime => "body_time",
-            Rejection::LengthRequired => "length_required",
-            Rejection::BodyBytesMax => "body_bytes_max",
-            Rejection::Expectation => "expectation",
-            Rejection::HeadBytesMax => "head_bytes_max",
-            Rejection::FieldsMax => "fields_max",
-            Rejection::TransferCoding => "transfer_coding",
-            Rejection::ConnectionsMax => "connections_max",
-            Rejection::HeldBytesMax => "held_bytes_max",
-            Rejection::NoThread => "no_thread",
-            Rejection::UpstreamBusy => "upstream_busy",
-            Rejection::UpstreamFailed => "upstream_failed",
-            Rejection::Version => "version",
-        }
-    }
+    pub fn label() -> &'static str;
+    BadByte = "bad_byte",
+    BadLineEnd = "bad_line_end",
+    BadRequestLine = "bad_request_line",
+    BadTarget = "bad_target",
+    BadField = "bad_field",
+    BadHost = "bad_host",
+    BadContentLength = "bad_content_length",
+    AmbiguousFraming = "ambiguous_framing",
+    BadChunk = "bad_chunk",
+    Incomplete = "incomplete",
+    HeadTime = "head_time",
+    BodyTime = "body_time",
+    LengthRequired = "length_required",
+    BodyBytesMax = "body_bytes_max",
+    Expectation = "expectation",
+    HeadBytesMax = "head_bytes_max",
+    FieldsMax = "fields_max",
+    TransferCoding = "transfer_coding",
+    ConnectionsMax = "connections_max",
+    HeldBytesMax = "held_bytes_max",
+    NoThread = "no_thread",
+    UpstreamBusy = "upstream_busy",
+    UpstreamFailed = "upstream_failed",
+    Version = "version",
 }
 
 /// A cumulative histogram with fixed upper bounds.

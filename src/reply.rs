@@ -1,65 +1,28 @@
 //! Replies: a status, header fields and a body, in the forms that the contract fixes.
 
+use crate::closed_set::closed_set;
 use serde::Serialize;
 
-/// The statuses that this service sends. A closed set, so that each has its counter from the start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are HTTP's own, RFC 9110 section 15")]
-pub enum Status {
-    Ok,
-    BadRequest,
-    Unauthorized,
-    NotFound,
-    MethodNotAllowed,
-    RequestTimeout,
-    LengthRequired,
-    ContentTooLarge,
-    ExpectationFailed,
-    UnprocessableContent,
-    RequestHeaderFieldsTooLarge,
-    NotImplemented,
-    ServiceUnavailable,
-    HttpVersionNotSupported,
-}
-
-impl Status {
-    /// Every status, in the order of the declaration, so that `ALL[status as usize] == status`.
-    pub const ALL: [Status; 14] = [
-        Status::Ok,
-        Status::BadRequest,
-        Status::Unauthorized,
-        Status::NotFound,
-        Status::MethodNotAllowed,
-        Status::RequestTimeout,
-        Status::LengthRequired,
-        Status::ContentTooLarge,
-        Status::ExpectationFailed,
-        Status::UnprocessableContent,
-        Status::RequestHeaderFieldsTooLarge,
-        Status::NotImplemented,
-        Status::ServiceUnavailable,
-        Status::HttpVersionNotSupported,
-    ];
-
+closed_set! {
+    /// The statuses that this service sends. A closed set, so that each has its counter from the start.
+    #[expect(missing_docs, reason = "the names are HTTP's own, RFC 9110 section 15")]
+    pub enum Status;
     /// The three digits.
-    pub fn code(self) -> u16 {
-        match self {
-            Status::Ok => 200,
-            Status::BadRequest => 400,
-            Status::Unauthorized => 401,
-            Status::NotFound => 404,
-            Status::MethodNotAllowed => 405,
-            Status::RequestTimeout => 408,
-            Status::LengthRequired => 411,
-            Status::ContentTooLarge => 413,
-            Status::ExpectationFailed => 417,
-            Status::UnprocessableContent => 422,
-            Status::RequestHeaderFieldsTooLarge => 431,
-            Status::NotImplemented => 501,
-            Status::ServiceUnavailable => 503,
-            Status::HttpVersionNotSupported => 505,
-        }
-    }
+    pub fn code() -> u16;
+    Ok = 200,
+    BadRequest = 400,
+    Unauthorized = 401,
+    NotFound = 404,
+    MethodNotAllowed = 405,
+    RequestTimeout = 408,
+    LengthRequired = 411,
+    ContentTooLarge = 413,
+    ExpectationFailed = 417,
+    UnprocessableContent = 422,
+    RequestHeaderFieldsTooLarge = 431,
+    NotImplemented = 501,
+    ServiceUnavailable = 503,
+    HttpVersionNotSupported = 505,
 }
 
 /// A whole reply, but for the fields that every reply carries (`X-Request-ID`, `Date`, `Content-Length`).
