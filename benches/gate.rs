@@ -47,12 +47,11 @@ fn run(database: &Path, gated: bool) -> f64 {
     let api = Arc::new(Api::new(secrets, None, store, Arc::clone(&metrics), log.clone(), stopping));
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it is bound");
-    let body_bytes_max = Limits::default().body_bytes_max;
     let deadline = || Instant::now() + Duration::from_secs(10);
     if gated {
         let fallback = database.parent().expect("it is in a directory");
         let (private, upstream) = gate::bind(fallback, 4 * WORKERS).expect("a socket");
-        let server = Server::start(private, WORKERS, body_bytes_max, api, Arc::clone(&metrics), log.clone());
+        let server = Server::start(private, WORKERS, api, Arc::clone(&metrics), log.clone());
         let proxies = TrustedProxies::default();
         let gate = Gate::start(listener, upstream, Limits::default(), proxies, metrics, log).expect("threads");
         let load = support::load(address, &requests, CONNECTIONS);
@@ -62,7 +61,7 @@ fn run(database: &Path, gated: bool) -> f64 {
         server.expect("threads").stop(deadline());
         per_second
     } else {
-        let server = Server::start(listener, WORKERS, body_bytes_max, api, metrics, log).expect("threads");
+        let server = Server::start(listener, WORKERS, api, metrics, log).expect("threads");
         let load = support::load(address, &requests, CONNECTIONS);
         let per_second = load.per_second;
         drop(load);

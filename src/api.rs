@@ -29,16 +29,8 @@ pub struct Request<'a> {
     pub signatures: &'a [&'a str],
     /// The value of each `Authorization`.
     pub authorizations: &'a [&'a str],
-    /// The body.
-    pub body: Body,
-}
-
-/// A request's body.
-pub enum Body {
-    /// All of it; empty where there is none.
-    Whole(Vec<u8>),
-    /// More than `MAX_BODY_BYTES`; it was not read.
-    TooLarge,
+    /// The body, whole; empty where there is none.
+    pub body: Vec<u8>,
 }
 
 /// What a request leads to.
@@ -93,12 +85,8 @@ impl Api {
 
     /// Answers one request, or says what is to be stored before it can be answered.
     pub fn answer(&self, request: &Request<'_>) -> Step {
-        let body = match &request.body {
-            Body::Whole(body) => body,
-            Body::TooLarge => return Step::Answer(self.too_large(request)),
-        };
         Step::Answer(match (request.method, request.path) {
-            ("POST", "/webhook") => return self.webhook(request, body),
+            ("POST", "/webhook") => return self.webhook(request),
             ("GET" | "HEAD", "/messages" | "/stats" | "/metrics") if !self.may_read(request) => not_authorized(),
             ("GET" | "HEAD", "/messages") => self.messages(request.query),
             ("GET" | "HEAD", "/stats") => self.stats(),
@@ -131,17 +119,8 @@ impl Api {
         self.read_token.as_ref().is_none_or(|token| token.is_in(request.authorizations))
     }
 
-    /// The first check of the contract's table, which is not only the webhook's.
-    fn too_large(&self, request: &Request<'_>) -> Answer {
-        let reply = Reply::detail(Status::ContentTooLarge, "request body too large");
-        match (request.method, request.path) {
-            ("POST", "/webhook") => self.delivery(reply, WebhookResult::TooLarge, None, None),
-            _ => reply.into(),
-        }
-    }
-
-    fn webhook(&self, request: &Request<'_>, body: &[u8]) -> Step {
-        match webhook::receive(&self.secrets, request.signatures, body, &self.metrics) {
+    fn webhook(&self, request: &Request<'_>) -> Step {
+        match webhook::receive(&self.secrets, request.signatures, &request.body, &self.metrics) {
             Ok(messages) => Step::Store(messages),
             Err(Rejection::InvalidSignature) => {
                 let reply = Reply::detail(Status::Unauthorized, "invalid signature");

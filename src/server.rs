@@ -1,17 +1,16 @@
 //! tiny_http and the fixed pool of workers that answer what it takes in.
 //!
 //! It promises that each request is answered once, counted once and logged once, and that stopping answers what has
-//! been taken. It does not care what listens: whatever stands in front may say who the client is and when the request
+//! been taken. What stands in front, the gate, bounds each request, and says who the client is and when the request
 //! arrived, in the two header fields below. What an answer is, [`api`](crate::api) knows.
 
 mod receivers;
 
-use crate::api::{Answer, Api, Body, Request, Step};
+use crate::api::{Answer, Api, Request, Step};
 use crate::log::{Level, Log, RequestLine};
 use crate::metrics::{Metrics, Path, WebhookResult};
 use crate::reply::{Reply, request_id};
 use receivers::{Place, Receivers};
-use std::io::Read;
 use std::sync::Arc;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,7 +50,6 @@ struct Work {
     api: Arc<Api>,
     metrics: Arc<Metrics>,
     log: Log,
-    body_bytes_max: usize,
 }
 
 impl Server {
@@ -59,7 +57,6 @@ impl Server {
     pub fn start(
         listener: impl Into<tiny_http::Listener>,
         workers: usize,
-        body_bytes_max: usize,
         api: Arc<Api>,
         metrics: Arc<Metrics>,
         log: Log,
@@ -68,8 +65,7 @@ impl Server {
         let tiny = Arc::new(tiny);
         let stopping = Arc::new(AtomicBool::new(false));
         let receivers = Receivers::new();
-        let work =
-            Work { tiny: tiny.clone(), receivers, stopping: stopping.clone(), api, metrics, log, body_bytes_max };
+        let work = Work { tiny: tiny.clone(), receivers, stopping: stopping.clone(), api, metrics, log };
         let work = Arc::new(work);
         let workers = (0..workers)
             .map(|index| {
@@ -126,7 +122,7 @@ impl Work {
         self.metrics.requests_in_flight.fetch_add(1, Ordering::Relaxed);
         // Deliveries are quick until they wait for their COMMIT. Everything else may wait for the database.
         let mut place = Some(place).filter(|_| *request.method() == tiny_http::Method::Post);
-        let body = match read_body(&mut request, self.body_bytes_max) {
+        let body = match read_body(&mut request) {
             Ok(body) => body,
             Err(reason) => {
                 self.finish(request, taken_us, Answer::incomplete(reason));
@@ -154,8 +150,7 @@ impl Work {
         let arrived_us = fields(&request, ARRIVAL_FIELD).next().and_then(|us| us.parse().ok()).unwrap_or(taken_us);
         let latency = Duration::from_micros(clock_us().saturating_sub(arrived_us));
         let (path, _) = split(request.url());
-        let peer = request.remote_addr().map(|address| address.to_string());
-        let client = fields(&request, CLIENT_FIELD).next().or(peer.as_deref());
+        let client = fields(&request, CLIENT_FIELD).next();
         let request_id = request_id();
         // Counted before it is sent, so that a client who has its answer finds it in /metrics.
         self.metrics.request(Path::of(path), answer.reply.status, latency);
@@ -177,22 +172,15 @@ fn fields<'a>(request: &'a tiny_http::Request, name: &'static str) -> impl Itera
     request.headers().iter().filter(named).map(|header| header.value.as_str())
 }
 
-/// The body within the bound. `Err` says what was wrong with the connection.
-fn read_body(request: &mut tiny_http::Request, bytes_max: usize) -> Result<Body, String> {
-    let declared = request.body_length();
-    if declared.is_some_and(|bytes| bytes > bytes_max) {
-        return Ok(Body::TooLarge);
+/// The body, which the gate has bounded. `Err` says what was wrong with the connection.
+fn read_body(request: &mut tiny_http::Request) -> Result<Vec<u8>, String> {
+    let declared = request.body_length().unwrap_or(0);
+    let mut body = Vec::with_capacity(declared);
+    request.as_reader().read_to_end(&mut body).map_err(|error| error.to_string())?;
+    if body.len() != declared {
+        return Err(format!("{} of {declared} bytes of the body arrived", body.len()));
     }
-    let mut body = Vec::with_capacity(declared.unwrap_or(0));
-    let limit = bytes_max as u64 + 1; // one more than allowed is enough to know
-    request.as_reader().take(limit).read_to_end(&mut body).map_err(|error| error.to_string())?;
-    if body.len() > bytes_max {
-        return Ok(Body::TooLarge);
-    }
-    match declared {
-        Some(bytes) if bytes != body.len() => Err(format!("{} of {bytes} bytes of the body arrived", body.len())),
-        _ => Ok(Body::Whole(body)),
-    }
+    Ok(body)
 }
 
 fn line<'a>(

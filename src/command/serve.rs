@@ -80,8 +80,7 @@ pub(super) fn serve() -> Result<(), Failure> {
     let api = Api::new(secrets, read_token, Arc::clone(&store), metrics.clone(), log.clone(), stopping.clone());
     let (private, upstream) =
         gate::bind(&directory, deliveries).map_err(|error| failed(format!("cannot make a private socket: {error}")))?;
-    let body_bytes_max = config.limits.body_bytes_max;
-    let server = Server::start(private, config.workers, body_bytes_max, Arc::new(api), metrics.clone(), log.clone())
+    let server = Server::start(private, config.workers, Arc::new(api), metrics.clone(), log.clone())
         .map_err(|error| failed(format!("cannot start {} workers: {error}. Set WORKERS lower.", config.workers)))?;
     serving.store(true, Ordering::SeqCst); // from here on a signal lets requests in flight be answered
     let gate = Gate::start(listener, upstream, config.limits, config.trusted_proxies, metrics, log.clone()).map_err(
