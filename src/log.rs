@@ -8,8 +8,7 @@ use crate::mutex::UNPOISONED;
 use serde::Serialize;
 use std::fs::File;
 use std::io::Write;
-use std::mem::ManuallyDrop;
-use std::os::fd::FromRawFd;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -103,12 +102,14 @@ struct Buffer {
 impl Log {
     /// Starts the thread that writes to stdout.
     ///
-    /// Fails only when no thread can be started.
+    /// Fails only when no thread can be started, or there is no descriptor left.
     pub fn start(level: Level) -> std::io::Result<Log> {
+        // Not std's Stdout, whose lock and line buffer a stuck write would hold for ever.
+        let stdout = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
         let shared = Shared { level, buffer: Mutex::default(), changed: Condvar::new(), dropped: AtomicU64::new(0) };
         let log = Log(Arc::new(shared));
         let writer = Arc::clone(&log.0);
-        std::thread::Builder::new().name("log".to_owned()).spawn(move || writer.write_lines())?;
+        std::thread::Builder::new().name("log".to_owned()).spawn(move || writer.write_lines(stdout))?;
         Ok(log)
     }
 
@@ -180,14 +181,7 @@ impl Shared {
     }
 
     /// The thread: takes all that waits and writes it at once, so that under load one system call serves many lines.
-    fn write_lines(&self) {
-        // Not std's Stdout, whose lock and line buffer a stuck write would hold for ever.
-        #[expect(
-            unsafe_code,
-            reason = "from_raw_fd: descriptor 1 is open, since Rust's start-up opens it where it \
-                                        is closed, and ManuallyDrop keeps it from being closed here"
-        )]
-        let mut stdout = ManuallyDrop::new(unsafe { File::from_raw_fd(1) });
+    fn write_lines(&self, mut stdout: File) {
         let mut lines = Vec::new();
         let mut buffer = self.lock();
         loop {

@@ -46,7 +46,7 @@ pub(super) fn serve() -> Result<(), Failure> {
     let descriptors = deliveries * 3 + config.limits.descriptors_max() + DESCRIPTORS_BESIDE;
     raise_descriptor_limit(descriptors as u64).map_err(|text| Failure { status: CONFIG, text })?;
     let inherited = systemd::inherited_listener().map_err(|text| Failure { status: CONFIG, text })?;
-    let log = Log::start(config.log_level).map_err(|error| failed(format!("cannot start a thread: {error}")))?;
+    let log = Log::start(config.log_level).map_err(|error| failed(format!("cannot start the log: {error}")))?;
     log_panics(&log);
     let serving = Arc::new(AtomicBool::new(false));
     let signal = watch_signals(&log, &serving).map_err(|error| failed(format!("cannot handle signals: {error}")))?;

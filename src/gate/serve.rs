@@ -12,10 +12,10 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// What an idle connection keeps of its buffers: room for any usual request and its answer.
+/// A connection's buffer at first: room for any usual request.
 const BUFFER_BYTES: usize = 4 << 10;
 
-/// A longer buffer is given back when its request is over.
+/// What an idle connection keeps of each of its buffers at most: a longer one is given back when its request is over.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
 
 /// What is to be done with a connection that its thread is finished with.

@@ -2,7 +2,8 @@
 //! not know, counting along an index in slices, with the turn given up in between.
 //!
 //! All slices of one read see one state of the database: rows that are stored meanwhile have a rowid above the one that
-//! was the highest at the start, and are left out. The page itself is read in the same hold as that highest rowid.
+//! was the highest at the start, and are left out. All but a page of a deep offset is read in the hold that told that
+//! highest rowid.
 
 use crate::store::buckets::Since;
 use crate::store::page::{Cursor, Last, Page, Selection, Start, finish};

@@ -128,11 +128,6 @@ impl Formatter for Style {
         self.next(writer, first)
     }
 
-    fn end_array_value<W: Write + ?Sized>(&mut self, _: &mut W) -> Result<()> {
-        self.empty = false;
-        Ok(())
-    }
-
     fn begin_object<W: Write + ?Sized>(&mut self, writer: &mut W) -> Result<()> {
         self.open(writer, b"{")
     }
@@ -150,11 +145,6 @@ impl Formatter for Style {
             Spacing::None => writer.write_all(b":"),
             Spacing::Python | Spacing::Lines(_) => writer.write_all(b": "),
         }
-    }
-
-    fn end_object_value<W: Write + ?Sized>(&mut self, _: &mut W) -> Result<()> {
-        self.empty = false;
-        Ok(())
     }
 
     fn write_string_fragment<W: Write + ?Sized>(&mut self, writer: &mut W, fragment: &str) -> Result<()> {
