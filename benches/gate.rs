@@ -47,25 +47,21 @@ fn run(database: &Path, gated: bool) -> f64 {
     let api = Arc::new(Api::new(secrets, None, store, Arc::clone(&metrics), log.clone(), stopping));
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it is bound");
-    let deadline = || Instant::now() + Duration::from_secs(10);
-    if gated {
+    let (server, gate) = if gated {
         let fallback = database.parent().expect("it is in a directory");
         let (private, upstream) = gate::bind(fallback, 4 * WORKERS).expect("a socket");
         let server = Server::start(private, WORKERS, api, Arc::clone(&metrics), log.clone());
         let proxies = TrustedProxies::default();
-        let gate = Gate::start(listener, upstream, Limits::default(), proxies, metrics, log).expect("threads");
-        let load = support::load(address, &requests, CONNECTIONS);
-        let per_second = load.per_second;
-        drop(load);
-        gate.drain(deadline());
-        server.expect("threads").stop(deadline());
-        per_second
+        (server, Some(Gate::start(listener, upstream, Limits::default(), proxies, metrics, log).expect("threads")))
     } else {
-        let server = Server::start(listener, WORKERS, api, metrics, log).expect("threads");
-        let load = support::load(address, &requests, CONNECTIONS);
-        let per_second = load.per_second;
-        drop(load);
-        server.stop(deadline());
-        per_second
+        (Server::start(listener, WORKERS, api, metrics, log), None)
+    };
+    let server = server.expect("threads");
+    let per_second = support::load(address, &requests, CONNECTIONS).per_second;
+    let deadline = || Instant::now() + Duration::from_secs(10);
+    if let Some(gate) = gate {
+        gate.drain(deadline());
     }
+    server.stop(deadline());
+    per_second
 }

@@ -5,7 +5,6 @@
 
 mod support;
 
-use std::time::Instant;
 use support::{Directory, Sample, Service};
 
 const CONNECTIONS: usize = 64;
@@ -27,13 +26,7 @@ fn main() {
         }
         let samples: Vec<Sample> = (size..size + MESSAGES).map(|index| Sample::new(index, STEP_US)).collect();
 
-        let mut connection = support::raw_database(&raw);
-        let begun = Instant::now();
-        support::raw_insert(&mut connection, &samples, CONNECTIONS);
-        let raw_rate = MESSAGES as f64 / begun.elapsed().as_secs_f64();
-        drop(connection);
-        std::fs::remove_file(&raw).expect("it is there");
-
+        let raw_rate = support::raw_rate(&raw, &samples, CONNECTIONS);
         let requests: Vec<Vec<u8>> = samples.iter().map(Sample::request).collect();
         let service = Service::start(&served, &[("LOG_LEVEL", "INFO")]);
         let load = support::load(service.address, &requests, CONNECTIONS);
@@ -46,8 +39,8 @@ fn main() {
             load.per_second,
             load.per_second / first,
             load.per_second / raw_rate,
-            load.quantile(0.5).as_secs_f64() * 1e3,
-            load.quantile(0.99).as_secs_f64() * 1e3,
+            load.quantile_ms(0.5),
+            load.quantile_ms(0.99),
         );
     }
 }

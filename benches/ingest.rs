@@ -7,7 +7,6 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
 use support::{Directory, Sample, Service};
 
 const ROUNDS: usize = 5;
@@ -37,39 +36,15 @@ fn round(directory: &Directory, connections: usize, messages: usize) -> [f64; 11
 
     let path = directory.join("raw.db");
     Service::start(&path, &[]).stop(); // creates the schema
-    let mut raw = support::raw_database(&path);
-    let begun = Instant::now();
-    support::raw_insert(&mut raw, &samples, connections);
-    let raw_per_second = messages as f64 / begun.elapsed().as_secs_f64();
-    drop(raw);
-    std::fs::remove_file(&path).expect("it is there");
+    let raw = support::raw_rate(&path, &samples, connections);
 
     let path = directory.join("served.db");
     let service = Service::start(&path, &[("LOG_LEVEL", "INFO")]);
-    let own_before = support::own_cpu();
-    let load = support::load(service.address, &requests, connections);
-    let own = support::own_cpu() - own_before;
-    let (gate, workers, log) = (service.cpu_of("connection"), service.cpu_of("worker"), service.cpu_of("log"));
-    let tiny_http = service.cpu_of("").saturating_sub(gate + workers + log);
+    let [rate, p50, p99, gate, tiny_http, workers, log, own] = support::load_by_stage(&service, &requests, connections);
     let rss = service.memory_kib("VmHWM") as f64 / 1024.0;
     let (_, stats) = service.get("/stats");
     assert!(stats.contains(&format!("\"total_messages\":{messages},")), "{stats}");
     service.stop();
     std::fs::remove_file(&path).expect("it is there");
-
-    let per_1000 = |time: Duration| time.as_secs_f64() * 1e3 / (messages as f64 / 1e3);
-    let ms = |time: Duration| time.as_secs_f64() * 1e3;
-    [
-        raw_per_second,
-        load.per_second,
-        load.per_second / raw_per_second,
-        ms(load.quantile(0.5)),
-        ms(load.quantile(0.99)),
-        per_1000(gate),
-        per_1000(tiny_http),
-        per_1000(workers),
-        per_1000(log),
-        per_1000(own),
-        rss,
-    ]
+    [raw, rate, rate / raw, p50, p99, gate, tiny_http, workers, log, own, rss]
 }

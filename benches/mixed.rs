@@ -53,8 +53,8 @@ fn main() {
         println!(
             "| {name} | {:.0} | {:.2} | {:.2} | {reads} |",
             load.per_second,
-            load.quantile(0.5).as_secs_f64() * 1e3,
-            load.quantile(0.99).as_secs_f64() * 1e3,
+            load.quantile_ms(0.5),
+            load.quantile_ms(0.99),
         );
     }
     service.stop();

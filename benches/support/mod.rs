@@ -119,7 +119,7 @@ impl Service {
     }
 
     /// CPU time of the living threads whose name begins with `prefix`; of all of them when it is empty.
-    pub fn cpu_of(&self, prefix: &str) -> Duration {
+    fn cpu_of(&self, prefix: &str) -> Duration {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("Linux");
         let named = |task: &std::fs::DirEntry| {
             std::fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.starts_with(prefix))
@@ -155,7 +155,7 @@ impl Drop for Service {
 }
 
 /// CPU time of this process so far, the load generator's mostly, threads that have ended included (proc(5)).
-pub fn own_cpu() -> Duration {
+fn own_cpu() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
     let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
     let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
@@ -241,10 +241,24 @@ pub struct Load {
 }
 
 impl Load {
-    pub fn quantile(&self, q: f64) -> Duration {
+    pub fn quantile_ms(&self, q: f64) -> f64 {
         let index = (self.latencies.len() as f64 * q) as usize;
-        self.latencies.get(index.min(self.latencies.len().saturating_sub(1))).copied().unwrap_or_default()
+        let latency = self.latencies.get(index.min(self.latencies.len().saturating_sub(1)));
+        latency.map_or(0.0, |latency| latency.as_secs_f64() * 1e3)
     }
+}
+
+/// [`load`], and what of the CPU each stage took for it: messages per second; p50 and p99 in ms; then ms of CPU per
+/// 1,000 messages of the gate, tiny_http, the workers, the log and the load generator.
+pub fn load_by_stage(service: &Service, requests: &[Vec<u8>], connections: usize) -> [f64; 8] {
+    let own_before = own_cpu();
+    let load = load(service.address, requests, connections);
+    let own = own_cpu() - own_before;
+    let (gate, workers, log) = (service.cpu_of("connection"), service.cpu_of("worker"), service.cpu_of("log"));
+    let tiny_http = service.cpu_of("").saturating_sub(gate + workers + log);
+    let per_1000 = |time: Duration| time.as_secs_f64() * 1e6 / requests.len() as f64;
+    let [gate, tiny_http, workers, log, own] = [gate, tiny_http, workers, log, own].map(per_1000);
+    [load.per_second, load.quantile_ms(0.5), load.quantile_ms(0.99), gate, tiny_http, workers, log, own]
 }
 
 /// Sends all requests, each once, over so many keep-alive connections, and expects 200 for each.
@@ -292,7 +306,7 @@ pub fn load(address: SocketAddr, requests: &[Vec<u8>], connections: usize) -> Lo
 }
 
 /// A connection as the service has it, with its schema: for the raw limit and for making large databases.
-pub fn raw_database(path: &Path) -> rusqlite::Connection {
+fn raw_database(path: &Path) -> rusqlite::Connection {
     let connection = rusqlite::Connection::open(path).expect("the directory can be written");
     connection.pragma_update(None, "journal_mode", "wal").expect("WAL");
     connection.pragma_update(None, "synchronous", "full").expect("a PRAGMA");
@@ -371,18 +385,22 @@ fn insert_one(insert: &mut rusqlite::Statement<'_>, Sample { id, from, to, ts, t
     insert.execute((id, from, to, ts, text, ts, ts_us, 0)).expect("room on the disk");
 }
 
-/// Inserts the samples with the service's own statement, so many in a COMMIT. Returns how long each COMMIT took.
-pub fn raw_insert(connection: &mut rusqlite::Connection, samples: &[Sample], rows_per_commit: usize) -> Vec<Duration> {
-    let sql = include_str!("../../sql/insert.sql");
-    let commit = |group: &[Sample]| {
-        let begun = Instant::now();
+/// The raw limit, in rows per second: one thread inserts the samples into the database with the service's own statement,
+/// so many in a COMMIT. The database is removed.
+pub fn raw_rate(path: &Path, samples: &[Sample], rows_per_commit: usize) -> f64 {
+    let mut connection = raw_database(path);
+    let begun = Instant::now();
+    for group in samples.chunks(rows_per_commit) {
         let transaction = connection.transaction().expect("nobody else");
         {
-            let mut insert = transaction.prepare_cached(sql).expect("the schema is there");
+            let mut insert =
+                transaction.prepare_cached(include_str!("../../sql/insert.sql")).expect("the schema is there");
             group.iter().for_each(|sample| insert_one(&mut insert, sample));
         }
         transaction.commit().expect("room on the disk");
-        begun.elapsed()
-    };
-    samples.chunks(rows_per_commit).map(commit).collect()
+    }
+    let per_second = samples.len() as f64 / begun.elapsed().as_secs_f64();
+    drop(connection);
+    std::fs::remove_file(path).expect("it is there");
+    per_second
 }

@@ -102,8 +102,8 @@ impl Upstream {
     /// Has a worker answer a request on one of the connections. Not on a new one: for that tiny_http may start a thread,
     /// and panics when it cannot.
     pub(super) fn probe(&self) -> Result<()> {
-        let mut head = format!("GET {PROBE_TARGET} HTTP/1.1\r\n\r\n").into_bytes();
-        self.exchange(&mut head, &[], || "", &mut Vec::new()).map_err(|rejection| Error::other(rejection.label()))
+        self.exchange(&mut probe_head(), &[], || "", &mut Vec::new())
+            .map_err(|rejection| Error::other(rejection.label()))
     }
 
     /// Sends one request, and writes the response into `answer`, with what `connection` says by then in place of
@@ -156,11 +156,16 @@ impl Upstream {
         let mut stream = UnixStream::connect(format!("/proc/self/fd/{}", self.socket.as_raw_fd()))?;
         stream.set_read_timeout(Some(PROBE_TIME))?;
         stream.set_write_timeout(Some(PROBE_TIME))?;
-        write!(stream, "GET {PROBE_TARGET} HTTP/1.1\r\n\r\n")?;
+        stream.write_all(&probe_head())?;
         read_response(&mut stream, false, || "", &mut Vec::new())?;
         stream.set_read_timeout(Some(ANSWER_TIME))?;
         Ok(stream)
     }
+}
+
+/// A request that a worker answers without asking the database.
+fn probe_head() -> Vec<u8> {
+    format!("GET {PROBE_TARGET} HTTP/1.1\r\n\r\n").into_bytes()
 }
 
 /// Waits until the response begins. A read would wait as well, but whoever reads from a Unix socket is also woken when
