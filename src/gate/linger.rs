@@ -5,6 +5,7 @@
 //! for all such connections.
 
 use super::connections::Connection;
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read};
 use std::net::Shutdown;
 use std::sync::Arc;
@@ -70,21 +71,26 @@ struct Lingering {
 }
 
 fn run(arrivals: &Receiver<Arc<Connection>>, count: &AtomicUsize) {
-    let mut lingering: Vec<Lingering> = Vec::new();
+    let mut lingering: VecDeque<Lingering> = VecDeque::new();
     let mut buffer = vec![0; 64 << 10];
     loop {
-        if lingering.is_empty() {
+        let first = if lingering.is_empty() {
             let Ok(connection) = arrivals.recv() else { return };
-            lingering.push(Lingering { connection, deadline: Instant::now() + LINGER_TIME, bytes: 0 });
+            Some(connection)
+        } else {
+            None
+        };
+        // No more at a time than can wait: whoever closes connections faster than this loop could keep it from its work.
+        for connection in first.into_iter().chain(arrivals.try_iter()).take(LINGERING_MAX) {
+            if lingering.len() == LINGERING_MAX {
+                lingering.pop_front();
+                count.fetch_sub(1, SeqCst);
+            }
+            lingering.push_back(Lingering { connection, deadline: Instant::now() + LINGER_TIME, bytes: 0 });
         }
-        for connection in arrivals.try_iter() {
-            lingering.push(Lingering { connection, deadline: Instant::now() + LINGER_TIME, bytes: 0 });
-        }
-        let too_many = lingering.len().saturating_sub(LINGERING_MAX);
-        lingering.drain(..too_many);
         let before = lingering.len();
         lingering.retain_mut(|one| goes_on(one, &mut buffer));
-        count.fetch_sub(too_many + before - lingering.len(), SeqCst);
+        count.fetch_sub(before - lingering.len(), SeqCst);
         if !lingering.is_empty() {
             std::thread::sleep(TICK);
         }
