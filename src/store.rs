@@ -116,7 +116,9 @@ impl Store {
         let turns = Turns::new(database);
         let counted = turns.view(Deadline::never(), |_| Ok(()));
         counted.map_err(|error| OpenError::new(&options.path, error.to_string()))?;
-        Ok(Store { options, queue: commit::Queue::default(), turns, searches: AtomicUsize::new(0), metrics })
+        let queue = commit::Queue::start()
+            .map_err(|error| OpenError::new(&options.path, format!("cannot start a thread: {error}")))?;
+        Ok(Store { options, queue, turns, searches: AtomicUsize::new(0), metrics })
     }
 
     /// Commits the messages of one request and calls `tell` with what became of each, in their order: by this thread or
