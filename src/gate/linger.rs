@@ -74,12 +74,7 @@ fn run(arrivals: &Receiver<Arc<Connection>>, count: &AtomicUsize) {
     let mut lingering: VecDeque<Lingering> = VecDeque::new();
     let mut buffer = vec![0; 64 << 10];
     loop {
-        let first = if lingering.is_empty() {
-            let Ok(connection) = arrivals.recv() else { return };
-            Some(connection)
-        } else {
-            None
-        };
+        let Ok(first) = lingering.is_empty().then(|| arrivals.recv()).transpose() else { return };
         // No more at a time than can wait: whoever closes connections faster than this loop could keep it from its work.
         for connection in first.into_iter().chain(arrivals.try_iter()).take(LINGERING_MAX) {
             if lingering.len() == LINGERING_MAX {
