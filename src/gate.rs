@@ -9,6 +9,10 @@
 //! [`serve`] is the loop of a connection's thread, [`head`] and [`body`] parse, [`proxies`] says who the client is,
 //! [`upstream`] forwards, [`refusal`] answers what is not forwarded, and [`linger`] closes so that the answer can be
 //! read.
+//!
+//! A thread for each connection, since an event loop gains too little for what it costs to read: a prototype on epoll,
+//! with nothing but the usual request, took 0.6 of the gate's CPU, but 0.97 to 1.05 of the rate at 64 connections and
+//! 1.07 at 256 (`cargo bench --bench builds`). What it saves in the gate, the threads behind it spend on being woken.
 
 mod body;
 mod connections;
