@@ -6,6 +6,7 @@
 
 use crate::mutex::UNPOISONED;
 use serde::Serialize;
+use serde_json::ser::Formatter;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -157,7 +158,9 @@ impl Log {
             return;
         }
         let ts = format!("{:.3}", jiff::Timestamp::now());
-        let mut line = serde_json::to_vec(&Line { ts: &ts, content })
+        let mut line = Vec::with_capacity(512);
+        Line { ts: &ts, content }
+            .serialize(&mut serde_json::Serializer::with_formatter(&mut line, Escaping))
             .expect("the line types have string keys and no failing Serialize");
         line.push(b'\n');
         let mut buffer = self.0.lock();
@@ -201,6 +204,29 @@ impl Shared {
             self.changed.notify_all();
         }
     }
+}
+
+/// JSON on one line, in which every character that could break the line or change how it looks is escaped: JSON itself
+/// asks for no more than the ASCII controls (RFC 8259 section 7).
+struct Escaping;
+
+impl Formatter for Escaping {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> std::io::Result<()> {
+        let mut rest = fragment;
+        while let Some((at, found)) = rest.char_indices().find(|(_, character)| is_hostile(*character)) {
+            // All of them are below U+FFFF, so none needs a pair of surrogates.
+            write!(writer, "{}\\u{:04x}", &rest[..at], u32::from(found))?;
+            rest = &rest[at + found.len_utf8()..];
+        }
+        writer.write_all(rest.as_bytes())
+    }
+}
+
+/// What a terminal, or a reader that splits lines as Unicode does, takes for more than a letter: DEL and the C1 controls
+/// (NEL among them), the line and paragraph separators, and the bidirectional controls (Unicode UAX #14 and UAX #9).
+fn is_hostile(character: char) -> bool {
+    matches!(character, '\u{7f}'..='\u{9f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}')
 }
 
 /// Serializes at most [`VALUE_CHARS_MAX`] characters of a value, and `…` in place of the rest.
