@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use support::{Directory, Sample};
+use webhook_inbox::access::{Access, AllowedHosts};
 use webhook_inbox::api::Api;
 use webhook_inbox::gate::{self, Gate, Limits, TrustedProxies};
 use webhook_inbox::log::{Level, Log};
@@ -44,7 +45,14 @@ fn run(database: &Path, gated: bool) -> f64 {
     let current = Secret::new(support::SECRET.as_bytes()).expect("it is not empty");
     let secrets = Secrets { current, previous: None };
     let stopping = Arc::new(AtomicBool::new(false));
-    let api = Arc::new(Api::new(secrets, None, store, Arc::clone(&metrics), log.clone(), stopping));
+    let api = Arc::new(Api::new(
+        secrets,
+        Access::Hosts(AllowedHosts::default()),
+        store,
+        Arc::clone(&metrics),
+        log.clone(),
+        stopping,
+    ));
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     let (server, gate) = if gated {

@@ -5,10 +5,11 @@
 
 mod openapi;
 
-use crate::access::ReadToken;
+use crate::access::{Access, Denied};
 use crate::log::Log;
 use crate::message::Message;
 use crate::metrics::{Metrics, Observed, WebhookResult};
+use crate::path::{Audience, Path};
 use crate::query::{CURSOR_REFUSAL, Parameters};
 use crate::reply::{Fault, Reply, Status};
 use crate::store::{Item, Outcome, ReadError, Store, Stored, Unavailable, sqlite_version};
@@ -29,6 +30,8 @@ pub struct Request<'a> {
     pub signatures: &'a [&'a str],
     /// The value of each `Authorization`.
     pub authorizations: &'a [&'a str],
+    /// The value of `Host`; HTTP/1.0 need not have one.
+    pub host: Option<&'a str>,
     /// The body, whole; empty where there is none.
     pub body: Vec<u8>,
 }
@@ -62,8 +65,7 @@ pub struct Delivery {
 /// All that the endpoints need.
 pub struct Api {
     secrets: Secrets,
-    /// None: anybody may read.
-    read_token: Option<ReadToken>,
+    access: Access,
     store: Arc<Store>,
     metrics: Arc<Metrics>,
     log: Log,
@@ -74,31 +76,27 @@ impl Api {
     /// The endpoints over a store. Once `stopping` is true, the service says that it is not ready.
     pub fn new(
         secrets: Secrets,
-        read_token: Option<ReadToken>,
+        access: Access,
         store: Arc<Store>,
         metrics: Arc<Metrics>,
         log: Log,
         stopping: Arc<AtomicBool>,
     ) -> Api {
-        Api { secrets, read_token, store, metrics, log, stopping }
+        Api { secrets, access, store, metrics, log, stopping }
     }
 
     /// Answers one request, or says what is to be stored before it can be answered.
     pub fn answer(&self, request: &Request<'_>) -> Step {
-        Step::Answer(match (request.method, request.path) {
-            ("POST", "/webhook") => return self.webhook(request),
-            ("GET" | "HEAD", "/messages" | "/stats" | "/metrics") if !self.may_read(request) => not_authorized(),
-            ("GET" | "HEAD", "/messages") => self.messages(request.query),
-            ("GET" | "HEAD", "/stats") => self.stats(),
-            ("GET" | "HEAD", "/health/live") => health("ok"),
-            ("GET" | "HEAD", "/health/ready") => self.ready(),
-            ("GET" | "HEAD", "/metrics") => self.metrics(),
-            ("GET" | "HEAD", "/openapi.json") => openapi::document().into(),
-            (_, "/webhook") => method_not_allowed("POST"),
-            (_, "/messages" | "/stats" | "/health/live" | "/health/ready" | "/metrics" | "/openapi.json") => {
-                method_not_allowed("GET, HEAD")
-            }
-            _ => Reply::detail(Status::NotFound, "Not Found").into(),
+        Step::Answer(match Path::of(request.path) {
+            Path::Other => Reply::detail(Status::NotFound, "Not Found").into(),
+            path if !path.methods().contains(&request.method) => method_not_allowed(path.methods()),
+            Path::Webhook => return self.webhook(request),
+            path @ Path::Messages => self.read(path, request, || self.messages(request.query)),
+            path @ Path::Stats => self.read(path, request, || self.stats()),
+            path @ Path::Metrics => self.read(path, request, || self.metrics()),
+            path @ Path::OpenApi => self.read(path, request, || openapi::document().into()),
+            Path::Live => health("ok"),
+            Path::Ready => self.ready(),
         })
     }
 
@@ -115,19 +113,34 @@ impl Api {
         self.store.commit(messages, move |outcome| answered(api.stored(first_id, outcome)), make_way);
     }
 
-    fn may_read(&self, request: &Request<'_>) -> bool {
-        self.read_token.as_ref().is_none_or(|token| token.is_in(request.authorizations))
+    /// Answers a read, if the client may have it. No cache may keep messages and figures for another.
+    fn read(&self, path: Path, request: &Request<'_>, read: impl FnOnce() -> Answer) -> Answer {
+        let may = match path.audience() {
+            Audience::Everybody => Ok(()),
+            Audience::SameHost => self.access.check_host(request.host),
+            Audience::Readers => self.access.check(request.authorizations, request.host),
+        };
+        let mut answer = match may {
+            Ok(()) => read(),
+            Err(Denied::Token) => not_authorized(),
+            Err(Denied::Host) => misdirected(),
+        };
+        if path.audience() == Audience::Readers {
+            answer.reply = answer.reply.with("Cache-Control", "no-store".to_owned());
+        }
+        answer
     }
 
     fn webhook(&self, request: &Request<'_>) -> Step {
         match webhook::receive(&self.secrets, request.signatures, &request.body, &self.metrics) {
             Ok(messages) => Step::Store(messages),
-            Err(Rejection::InvalidSignature) => {
-                let reply = Reply::detail(Status::Unauthorized, "invalid signature");
-                Step::Answer(self.delivery(reply, WebhookResult::InvalidSignature, None, None))
+            Err(Rejection::InvalidSignature(fault)) => {
+                let (reply, reason) = (Reply::detail(Status::Unauthorized, "invalid signature"), fault.reason());
+                Step::Answer(self.delivery(reply, WebhookResult::InvalidSignature, None, Some(reason.to_owned())))
             }
             Err(Rejection::Invalid(faults)) => {
-                Step::Answer(self.delivery(Reply::faults(&faults), WebhookResult::ValidationError, None, None))
+                let Answer { reply, reason, .. } = invalid(&faults);
+                Step::Answer(self.delivery(reply, WebhookResult::ValidationError, None, reason))
             }
         }
     }
@@ -168,7 +181,7 @@ impl Api {
         let parameters = Parameters::decode(query);
         let query = match parameters.check() {
             Ok(query) => query,
-            Err(faults) => return Reply::faults(&faults).into(),
+            Err(faults) => return invalid(&faults),
         };
         match self.store.page(&query.selection) {
             Ok(page) => {
@@ -244,8 +257,19 @@ fn not_authorized() -> Answer {
     Reply::detail(Status::Unauthorized, "invalid read token").with("WWW-Authenticate", "Bearer".to_owned()).into()
 }
 
-fn method_not_allowed(allow: &str) -> Answer {
-    Reply::detail(Status::MethodNotAllowed, "Method Not Allowed").with("Allow", allow.to_owned()).into()
+fn misdirected() -> Answer {
+    let detail = "this Host may not read the inbox: set READ_TOKEN, or name the host in ALLOWED_HOSTS";
+    Reply::detail(Status::MisdirectedRequest, detail).into()
+}
+
+fn method_not_allowed(methods: &[&str]) -> Answer {
+    Reply::detail(Status::MethodNotAllowed, "Method Not Allowed").with("Allow", methods.join(", ")).into()
+}
+
+/// 422. The log names fields and types of faults, and no values: those are other people's.
+fn invalid(faults: &[Fault]) -> Answer {
+    let named: Vec<String> = faults.iter().map(Fault::name).collect();
+    Answer { reply: Reply::faults(faults), delivery: None, reason: Some(named.join(", ")) }
 }
 
 /// A read that brought nothing.
@@ -255,7 +279,7 @@ fn unread(error: &ReadError) -> Answer {
         ReadError::TimedOut | ReadError::Counting | ReadError::TooManySearches => {
             Reply::unavailable(&error.to_string())
         }
-        ReadError::CursorGone => Reply::faults(&[Fault::parameter("after", CURSOR_REFUSAL)]),
+        ReadError::CursorGone => return invalid(&[Fault::parameter("after", CURSOR_REFUSAL)]),
     };
     Answer { reply, delivery: None, reason: Some(error.to_string()) }
 }

@@ -4,7 +4,7 @@
 //! environment. What is secret may also be in a file that a variable names, or among the credentials that systemd has
 //! loaded; no fault ever quotes it.
 
-use crate::access::ReadToken;
+use crate::access::{Access, AllowedHosts, ReadToken};
 use crate::gate;
 use crate::log::Level;
 use crate::store;
@@ -22,8 +22,8 @@ use std::time::Duration;
 pub struct Config {
     /// `WEBHOOK_SECRET` and `WEBHOOK_SECRET_PREVIOUS`.
     pub secrets: Secrets,
-    /// `READ_TOKEN`; none lets anybody read.
-    pub read_token: Option<ReadToken>,
+    /// `READ_TOKEN` or, without it, `ALLOWED_HOSTS`.
+    pub access: Access,
     /// `DATABASE_URL`, and a part of the workers.
     pub store: store::Options,
     /// `LOG_LEVEL`.
@@ -89,7 +89,7 @@ impl Config {
     fn read(variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Config, ConfigError> {
         let mut environment = Environment { variable, faults: Vec::new() };
         let secrets = environment.secrets();
-        let read_token = environment.read_token();
+        let access = environment.access();
         let path = environment.database_path();
         let level = || "DEBUG, INFO, WARNING or ERROR".to_owned();
         let log_level = environment.value("LOG_LEVEL", "INFO", Level::named, level);
@@ -101,10 +101,10 @@ impl Config {
         let trusted_proxies = environment.value("TRUSTED_PROXIES", "", gate::TrustedProxies::parse, || {
             "IP addresses or nets, separated by commas, for example 127.0.0.1,10.0.0.0/8".to_owned()
         });
-        match (secrets, read_token, path, log_level, listen, workers, limits, trusted_proxies) {
+        match (secrets, access, path, log_level, listen, workers, limits, trusted_proxies) {
             (
                 Some(secrets),
-                Some(read_token),
+                Some(access),
                 Some(path),
                 Some(log_level),
                 Some(listen),
@@ -114,7 +114,7 @@ impl Config {
             ) => {
                 let searches_max = (workers / SEARCH_SHARE).max(1);
                 let store = store::Options { path, searches_max };
-                Ok(Config { secrets, read_token, store, log_level, listen, workers, limits, trusted_proxies })
+                Ok(Config { secrets, access, store, log_level, listen, workers, limits, trusted_proxies })
             }
             _ => Err(ConfigError(environment.faults)),
         }
@@ -151,8 +151,11 @@ impl Environment<'_> {
         secret
     }
 
-    fn read_token(&mut self) -> Option<Option<ReadToken>> {
-        let Some(token) = self.confidential("READ_TOKEN")? else { return Some(None) };
+    fn access(&mut self) -> Option<Access> {
+        let hosts = self.value("ALLOWED_HOSTS", "", AllowedHosts::parse, || {
+            "host names without ports, separated by commas, for example inbox.example.com".to_owned()
+        });
+        let Some(token) = self.confidential("READ_TOKEN")? else { return hosts.map(Access::Hosts) };
         let token = ReadToken::new(&token);
         if token.is_none() {
             self.faults.push(
@@ -161,7 +164,7 @@ impl Environment<'_> {
                     .to_owned(),
             );
         }
-        token.map(Some)
+        hosts.and(token).map(Access::Token)
     }
 
     /// The value of a variable that nobody else should see; `Some(None)` when there is none, `None` and a fault when it

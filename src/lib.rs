@@ -36,6 +36,8 @@ pub mod timestamp;
 
 pub mod metrics;
 
+pub mod path;
+
 pub mod reply;
 
 pub mod log;

@@ -4,33 +4,11 @@
 //! sets, so that no client can make the page grow.
 
 use crate::closed_set::closed_set;
+use crate::path::Path;
 use crate::reply::Status;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
-
-closed_set! {
-    /// The `path` label of `http_requests_total`: a known path, or `other`.
-    #[expect(missing_docs, reason = "each is the path of its label")]
-    pub enum Path;
-    /// The label: the path itself, or `other`.
-    pub fn label() -> &'static str;
-    Webhook = "/webhook",
-    Messages = "/messages",
-    Stats = "/stats",
-    Live = "/health/live",
-    Ready = "/health/ready",
-    Metrics = "/metrics",
-    OpenApi = "/openapi.json",
-    Other = "other",
-}
-
-impl Path {
-    /// The label of a request's path; unknown ones share one.
-    pub fn of(path: &str) -> Path {
-        Path::ALL.into_iter().find(|known| known.label() == path).unwrap_or(Path::Other)
-    }
-}
 
 closed_set! {
     /// The `result` label of `webhook_requests_total`.

@@ -18,12 +18,18 @@ closed_set! {
     LengthRequired = 411,
     ContentTooLarge = 413,
     ExpectationFailed = 417,
+    MisdirectedRequest = 421,
     UnprocessableContent = 422,
     RequestHeaderFieldsTooLarge = 431,
     NotImplemented = 501,
     ServiceUnavailable = 503,
     HttpVersionNotSupported = 505,
 }
+
+/// Fields of every reply: no browser guesses a type, and none lets a page of another origin embed an answer
+/// (<https://fetch.spec.whatwg.org/#cross-origin-resource-policy-header>). There is no CORS field on purpose.
+pub const EVERY_REPLY: [(&str, &str); 2] =
+    [("X-Content-Type-Options", "nosniff"), ("Cross-Origin-Resource-Policy", "same-origin")];
 
 /// A whole reply, but for the fields that every reply carries (`X-Request-ID`, `Date`, `Content-Length`).
 #[derive(Clone, Debug)]
@@ -107,6 +113,11 @@ impl Fault {
     /// A field of the body.
     pub fn field(name: &'static str, refusal: Refusal) -> Fault {
         Fault { loc: vec!["body", name], msg: refusal.msg.to_owned(), kind: refusal.kind }
+    }
+
+    /// Where it is and of which type, without the value: `from: missing`.
+    pub fn name(&self) -> String {
+        format!("{}: {}", self.loc.last().copied().unwrap_or_default(), self.kind)
     }
 
     /// A parameter of the query string.

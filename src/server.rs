@@ -8,8 +8,9 @@ mod receivers;
 
 use crate::api::{Answer, Api, Request, Step};
 use crate::log::{Level, Log, RequestLine};
-use crate::metrics::{Metrics, Path, WebhookResult};
-use crate::reply::{Reply, request_id};
+use crate::metrics::{Metrics, WebhookResult};
+use crate::path::Path;
+use crate::reply::{EVERY_REPLY, Reply, request_id};
 use receivers::{Place, Receivers};
 use std::sync::Arc;
 use std::sync::LazyLock;
@@ -134,7 +135,8 @@ impl Work {
         let authorizations: Vec<&str> = fields(&request, "Authorization").collect();
         let method = request.method().as_str();
         let (signatures, authorizations) = (&*signatures, &*authorizations);
-        match self.api.answer(&Request { method, path, query, signatures, authorizations, body }) {
+        let host = fields(&request, "Host").next(); // the gate lets one through at most
+        match self.api.answer(&Request { method, path, query, signatures, authorizations, host, body }) {
             Step::Answer(answer) => self.finish(request, taken_us, answer),
             Step::Store(messages) => {
                 let work = Arc::clone(self);
@@ -217,7 +219,8 @@ fn line<'a>(
 
 fn response(reply: Reply, request_id: &str) -> tiny_http::Response<std::io::Cursor<Vec<u8>>> {
     let fields = [("Content-Type", reply.content_type), ("X-Request-ID", request_id)];
-    let fields = fields.into_iter().chain(reply.headers.iter().map(|(name, value)| (*name, value.as_str())));
+    let fields =
+        fields.into_iter().chain(EVERY_REPLY).chain(reply.headers.iter().map(|(name, value)| (*name, value.as_str())));
     let response = tiny_http::Response::from_data(reply.body)
         .with_status_code(reply.status.code())
         .with_chunked_threshold(usize::MAX); // always a Content-Length: the body is in memory anyway

@@ -6,7 +6,7 @@
 mod native;
 mod signature;
 
-pub use signature::{Secret, Secrets, Verified};
+pub use signature::{Secret, Secrets, SignatureFault, Verified};
 
 use crate::message::Message;
 use crate::metrics::Metrics;
@@ -15,8 +15,8 @@ use crate::reply::Fault;
 /// Why a delivery was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rejection {
-    /// No signature, more than one, or a wrong one. Which it was is not told.
-    InvalidSignature,
+    /// No signature, more than one, or a wrong one.
+    InvalidSignature(SignatureFault),
     /// The body is signed, but not what it has to be; all faults at once.
     Invalid(Vec<Fault>),
 }
@@ -29,7 +29,7 @@ pub fn receive(
     body: &[u8],
     metrics: &Metrics,
 ) -> Result<Vec<Message>, Rejection> {
-    let (verified, matched) = secrets.verify(signatures, body).ok_or(Rejection::InvalidSignature)?;
+    let (verified, matched) = secrets.verify(signatures, body).map_err(Rejection::InvalidSignature)?;
     metrics.signature_match(matched);
     native::parse(verified).map(|message| vec![message]).map_err(Rejection::Invalid)
 }

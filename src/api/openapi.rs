@@ -15,7 +15,7 @@ pub(super) fn document() -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::Path;
+    use crate::path::Path;
     use serde_json::{Map, Value};
     use std::collections::BTreeSet;
 

@@ -1,5 +1,6 @@
 //! `serve`: wires the parts together, runs until a signal, and takes them apart in order.
 
+use crate::access::Access;
 use crate::api::Api;
 use crate::command::{CONFIG, FAILED, Failure, IO_ERROR};
 use crate::config::Config;
@@ -75,9 +76,9 @@ pub(super) fn serve() -> Result<(), Failure> {
         ),
     })?;
     let stopping = Arc::new(AtomicBool::new(false));
-    let anybody_reads = config.read_token.is_none();
-    let (secrets, read_token) = (config.secrets, config.read_token);
-    let api = Api::new(secrets, read_token, Arc::clone(&store), metrics.clone(), log.clone(), stopping.clone());
+    let anybody_reads = matches!(config.access, Access::Hosts(_));
+    let api =
+        Api::new(config.secrets, config.access, Arc::clone(&store), metrics.clone(), log.clone(), stopping.clone());
     let (private, upstream) =
         gate::bind(&directory, deliveries).map_err(|error| failed(format!("cannot make a private socket: {error}")))?;
     let server = Server::start(private, config.workers, Arc::new(api), metrics.clone(), log.clone())

@@ -38,7 +38,7 @@ fn value(given: &str) -> &str {
 
 fn matches(secret: &[u8], signature: &str, body: &[u8]) -> bool {
     let secrets = Secret::new(secret).map(|current| Secrets { current, previous: None });
-    secrets.is_some_and(|secrets| secrets.verify(&[signature], body).is_some())
+    secrets.is_some_and(|secrets| secrets.verify(&[signature], body).is_ok())
 }
 
 fn reason(secret: &[u8], signature: &str, body: &[u8]) -> String {

@@ -2,8 +2,9 @@
 
 use super::Shared;
 use crate::log::{Level, RequestLine};
-use crate::metrics::{Path, Rejection, WebhookResult};
-use crate::reply::{Reply, Status, request_id};
+use crate::metrics::{Rejection, WebhookResult};
+use crate::path::Path;
+use crate::reply::{EVERY_REPLY, Reply, Status, request_id};
 use crate::server::clock_us;
 use std::time::{Duration, SystemTime};
 
@@ -83,7 +84,9 @@ fn bytes(reply: &Reply, request_id: &str, no_body: bool) -> Vec<u8> {
     let code = reply.status.code();
     let phrase = tiny_http::StatusCode(code).default_reason_phrase();
     let date = httpdate::fmt_http_date(SystemTime::now());
-    let further: String = reply.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let further = reply.headers.iter().map(|(name, value)| (*name, value.as_str()));
+    let further: String =
+        EVERY_REPLY.into_iter().chain(further).map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let head = format!(
         "HTTP/1.1 {code} {phrase}\r\nDate: {date}\r\nContent-Type: {}\r\nX-Request-ID: {request_id}\r\n{further}\
          Content-Length: {}\r\nConnection: close\r\n\r\n",

@@ -18,6 +18,34 @@ pub struct Secrets {
     pub previous: Option<Secret>,
 }
 
+/// Why a signature is not right. The sender is not told which: the log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignatureFault {
+    /// The field is not there, or empty.
+    Missing,
+    /// The field is there more than once.
+    Repeated,
+    /// It holds something other than hex digits.
+    NotHex,
+    /// It has more or fewer than 64 hex digits.
+    Length,
+    /// It is the signature of another body, or made with another secret.
+    Mismatch,
+}
+
+impl SignatureFault {
+    /// For the log.
+    pub fn reason(self) -> &'static str {
+        match self {
+            SignatureFault::Missing => "missing",
+            SignatureFault::Repeated => "given twice",
+            SignatureFault::NotHex => "not hex",
+            SignatureFault::Length => "wrong length",
+            SignatureFault::Mismatch => "mismatch",
+        }
+    }
+}
+
 /// A body whose signature matched. [`Secrets::verify`] is the only maker, so no parser ever sees anything else.
 #[derive(Clone, Copy, Debug)]
 pub struct Verified<'a>(&'a [u8]);
@@ -41,21 +69,28 @@ impl Secret {
 }
 
 impl Secrets {
-    /// The body as verified, and by which secret, if there is exactly one signature and it is right.
+    /// The body as verified, and by which secret, if there is exactly one signature and it is right. Otherwise why not.
     ///
     /// The tag is compared with that of each secret, in constant time, whichever matches: how long it takes tells what
     /// anybody may know, the length of the body and whether the signature is one by its form.
-    pub fn verify<'a>(&self, signatures: &[&str], body: &'a [u8]) -> Option<(Verified<'a>, MatchedSecret)> {
-        let [signature] = signatures else { return None };
-        let tag = parse(signature)?;
+    pub fn verify<'a>(
+        &self,
+        signatures: &[&str],
+        body: &'a [u8],
+    ) -> Result<(Verified<'a>, MatchedSecret), SignatureFault> {
+        let tag = match signatures {
+            [] => return Err(SignatureFault::Missing),
+            [signature] => parse(signature)?,
+            _ => return Err(SignatureFault::Repeated),
+        };
         let current = self.current.matches(&tag, body);
         let previous = self.previous.as_ref().is_some_and(|previous| previous.matches(&tag, body));
         let matched = match (current, previous) {
             (true, _) => MatchedSecret::Current,
             (false, true) => MatchedSecret::Previous,
-            (false, false) => return None,
+            (false, false) => return Err(SignatureFault::Mismatch),
         };
-        Some((Verified(body), matched))
+        Ok((Verified(body), matched))
     }
 }
 
@@ -73,12 +108,16 @@ impl<'a> Verified<'a> {
 }
 
 /// 64 hex digits in either case, with `sha256=` before them or not.
-fn parse(signature: &str) -> Option<[u8; 32]> {
+fn parse(signature: &str) -> Result<[u8; 32], SignatureFault> {
     let signature = signature.trim_matches([' ', '\t']); // OWS, RFC 9110 section 5.6.3
     let digits = signature.strip_prefix("sha256=").unwrap_or(signature);
     let mut tag = [0; 32];
-    hex::decode_to_slice(digits, &mut tag).ok()?;
-    Some(tag)
+    match hex::decode_to_slice(digits, &mut tag) {
+        Ok(()) => Ok(tag),
+        Err(_) if digits.is_empty() => Err(SignatureFault::Missing),
+        Err(_) if digits.bytes().all(|byte| byte.is_ascii_hexdigit()) => Err(SignatureFault::Length),
+        Err(_) => Err(SignatureFault::NotHex),
+    }
 }
 
 #[cfg(test)]
@@ -95,7 +134,7 @@ mod tests {
     }
 
     fn verifies(signatures: &[&str]) -> bool {
-        secrets(KEY, None).verify(signatures, DATA).is_some()
+        secrets(KEY, None).verify(signatures, DATA).is_ok()
     }
 
     #[test]
@@ -110,7 +149,7 @@ mod tests {
             (b"new", None, None),
         ] {
             let verified = secrets(current, previous).verify(&[TAG], DATA);
-            assert_eq!(verified.map(|(_, matched)| matched), matched, "{current:?} {previous:?}");
+            assert_eq!(verified.ok().map(|(_, matched)| matched), matched, "{current:?} {previous:?}");
         }
     }
 
@@ -128,25 +167,27 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_not() {
+    fn anything_else_is_not_and_why_is_known() {
+        use SignatureFault::{Length, Mismatch, Missing, NotHex, Repeated};
         let half = &TAG[..32];
         let doubled = format!("sha256=sha256={TAG}");
         let longer = format!("{TAG}00");
         let other_case = format!("SHA256={TAG}");
-        for signatures in [
-            &[][..],
-            &[""],
-            &["sha256="],
-            &[half],
-            &[&longer],
-            &[&TAG[1..]],
-            &["zz"],
-            &[&doubled],
-            &[&other_case],
-            &[&TAG.replace('5', "６")],
-            &[TAG, TAG],
+        for (signatures, fault) in [
+            (&[][..], Missing),
+            (&[""], Missing),
+            (&["sha256="], Missing),
+            (&[half], Length),
+            (&[&longer], Length),
+            (&[&TAG[1..]], Length),
+            (&["zz"], NotHex),
+            (&[&doubled], NotHex),
+            (&[&other_case], NotHex),
+            (&[&TAG.replace('5', "６")], NotHex),
+            (&[&TAG.replace('5', "6")], Mismatch),
+            (&[TAG, TAG], Repeated),
         ] {
-            assert!(!verifies(signatures), "{signatures:?}");
+            assert_eq!(secrets(KEY, None).verify(signatures, DATA).err(), Some(fault), "{signatures:?}");
         }
     }
 
@@ -161,7 +202,7 @@ mod tests {
         for bit in 0..DATA.len() * 8 {
             let mut data = DATA.to_vec();
             data[bit / 8] ^= 1 << (bit % 8);
-            assert!(secrets.verify(&[TAG], &data).is_none());
+            assert!(secrets.verify(&[TAG], &data).is_err());
         }
     }
 

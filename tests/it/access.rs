@@ -1,6 +1,6 @@
 //! Who may read, and with which secrets one may write: tokens, files, credentials, rotation.
 
-use crate::harness::{Directory, Ended, SECRET, Server, delivery, json, program, run, sign};
+use crate::harness::{Connection, Directory, Ended, SECRET, Server, delivery, json, program, run, sign};
 
 const TOKEN: &str = "dG9rZW4-._~+/0123456789==";
 
@@ -98,6 +98,51 @@ fn without_a_read_token_reads_are_open_and_the_log_warns_unless_the_address_is_l
             assert!(warning["message"].as_str().is_some_and(|text| text.contains("READ_TOKEN")), "{warning}");
         }
     }
+}
+
+#[test]
+fn without_a_read_token_reads_are_answered_only_under_a_name_that_no_web_page_can_have() {
+    const REBOUND: &str = "rebind.attacker.example";
+    let ask = |server: &Server, method: &str, target: &str, host: &str| {
+        let mut connection = Connection::open(server.address()).expect("the server accepts");
+        let request = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        connection.send(request.as_bytes()).expect("the server reads");
+        connection.read_reply(method).expect("the server answers")
+    };
+    let server = Server::with(&[("ALLOWED_HOSTS", "inbox.example.com, other.example")]);
+    server.deliver(delivery("m1"));
+    for target in ["/messages", "/messages?limit=0", "/stats", "/metrics", "/openapi.json"] {
+        for method in ["GET", "HEAD"] {
+            let reply = ask(&server, method, target, REBOUND);
+            assert_eq!(reply.status, 421, "{method} {target}\nreply: {reply:?}");
+        }
+        let reply = ask(&server, "GET", target, REBOUND);
+        let detail = reply.json()["detail"].as_str().unwrap_or_default().to_owned();
+        assert!(detail.contains("READ_TOKEN") && detail.contains("ALLOWED_HOSTS"), "{target}\nreply: {reply:?}");
+        assert!(!reply.text().contains("m1"), "{target}\nreply: {reply:?}");
+    }
+    for host in ["127.0.0.1", "[::1]:8000", "localhost:8000", "inbox", "INBOX.example.com:8000", "other.example"] {
+        assert_eq!(ask(&server, "GET", "/messages", host).json()["data"][0]["message_id"], "m1", "{host}");
+    }
+    for target in ["/health/live", "/health/ready"] {
+        assert_eq!(ask(&server, "GET", target, REBOUND).status, 200, "{target}");
+    }
+    let body = delivery("m2");
+    let fields = format!("Host: {REBOUND}\r\nX-Signature: {}\r\nContent-Length: {}", sign(SECRET, &body), body.len());
+    let mut connection = Connection::open(server.address()).expect("the server accepts");
+    connection.send(format!("POST /webhook HTTP/1.1\r\n{fields}\r\n\r\n{body}").as_bytes()).expect("it reads");
+    assert_eq!(connection.read_reply("POST").expect("it answers").status, 200, "a delivery proves itself");
+    connection.send(b"GET http://rebind.attacker.example/stats HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it reads");
+    assert_eq!(connection.read_reply("GET").expect("it answers").status, 421, "the target's authority counts");
+    connection.send(b"GET /stats HTTP/1.0\r\n\r\n").expect("it reads");
+    assert_eq!(connection.read_reply("GET").expect("it answers").status, 200, "HTTP/1.0 has no Host");
+
+    let server = Server::with(&[("READ_TOKEN", TOKEN)]);
+    assert_eq!(ask(&server, "GET", "/messages", REBOUND).status, 401, "with a token the name does not matter");
+    assert_eq!(ask(&server, "GET", "/openapi.json", REBOUND).status, 200);
+    let ended = refused(&[("WEBHOOK_SECRET", SECRET), ("ALLOWED_HOSTS", "https://inbox.example.com")]);
+    assert_eq!(ended.status.code(), Some(78), "{ended:?}");
+    assert!(ended.stderr.contains("ALLOWED_HOSTS") && ended.stderr.contains("inbox.example.com"), "{ended:?}");
 }
 
 #[test]

@@ -96,6 +96,42 @@ fn a_client_can_neither_break_nor_forge_a_line() {
 }
 
 #[test]
+fn characters_that_break_or_reorder_a_line_are_escaped_in_every_field() {
+    let server = Server::start();
+    let controls = ('\u{7f}'..='\u{9f}').chain('\u{2028}'..='\u{202e}').chain('\u{2066}'..='\u{2069}');
+    let hostile: String = controls.chain(['\u{61c}', '\u{200e}', '\u{200f}']).flat_map(|c| ['a', c]).collect();
+    let id = format!("{hostile}é漢🦀");
+    let reply = server.deliver(delivery(&id));
+    assert_eq!(server.log_line(&reply)["message_id"], *id, "the value is the same for who parses the line");
+    let log = server.log();
+    let raw: Vec<char> = log.chars().filter(|c| *c != 'a' && hostile.contains(*c)).collect();
+    assert!(raw.is_empty(), "{raw:?} in the log:\n{log}");
+    assert!(log.contains("é漢🦀"), "letters stay letters:\n{log}");
+}
+
+#[test]
+fn the_line_of_a_refusal_says_why_and_quotes_no_value() {
+    let server = Server::start();
+    let body = delivery("m1");
+    let right = crate::harness::sign(crate::harness::SECRET, &body);
+    let signed = |fields: &[(&str, &str)]| server.request("POST", "/webhook", fields, body.as_bytes());
+    for (reason, reply) in [
+        ("missing", signed(&[])),
+        ("missing", signed(&[("X-Signature", "")])),
+        ("given twice", signed(&[("X-Signature", &right), ("X-Signature", &right)])),
+        ("not hex", signed(&[("X-Signature", "zz")])),
+        ("wrong length", signed(&[("X-Signature", &right[1..])])),
+        ("mismatch", signed(&[("X-Signature", &right.replace(|_| true, "0"))])),
+        ("body: json_invalid", server.deliver("no JSON")),
+        ("from: string_pattern_mismatch, ts: missing", server.deliver(r#"{"message_id":"m","from":"+x","to":"+1"}"#)),
+        ("limit: less_than_equal, since: datetime_parsing", server.get("/messages?limit=500&since=now")),
+    ] {
+        assert_eq!(server.log_line(&reply)["reason"], reason, "reply: {reply:?}");
+        assert!(reply.status != 401 || reply.text() == r#"{"detail":"invalid signature"}"#, "reply: {reply:?}");
+    }
+}
+
+#[test]
 fn neither_the_secret_nor_a_signature_nor_a_text_is_ever_logged() {
     let (secret, text) = ("a-secret-that-must-not-leak", "a-text-that-must-not-leak");
     let mut server = Server::with(&[("WEBHOOK_SECRET", secret), ("LOG_LEVEL", "DEBUG")]);

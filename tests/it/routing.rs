@@ -133,9 +133,23 @@ fn every_reply_has_a_request_id_of_its_own_which_is_a_version_4_uuid() {
         });
         assert!(shape && id.len() == 36, "{id}");
         assert!(seen.insert(id), "{id} twice");
+        assert_eq!(reply.field("X-Content-Type-Options"), Some("nosniff"), "reply: {reply:?}");
+        assert_eq!(reply.field("Cross-Origin-Resource-Policy"), Some("same-origin"), "reply: {reply:?}");
+        assert_eq!(reply.field("Access-Control-Allow-Origin"), None, "reply: {reply:?}");
         assert_eq!(server.log_line(reply)["status"], reply.status, "reply: {reply:?}");
     }
     assert!(!seen.contains("00000000-0000-4000-8000-000000000000"), "the id is not the client's to choose");
+}
+
+#[test]
+fn no_cache_keeps_what_holds_messages_or_figures() {
+    let server = Server::start();
+    for target in ["/messages", "/messages?limit=0", "/stats", "/metrics"] {
+        for method in ["GET", "HEAD"] {
+            let reply = server.request(method, target, &[], b"");
+            assert_eq!(reply.field("Cache-Control"), Some("no-store"), "{method} {target}\nreply: {reply:?}");
+        }
+    }
 }
 
 #[test]
