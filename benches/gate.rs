@@ -22,7 +22,7 @@ use webhook_inbox::webhook::{Secret, Secrets};
 
 const CONNECTIONS: usize = 64;
 const MESSAGES: usize = 50_000;
-const WORKERS: usize = 64;
+const WORKERS: usize = 4;
 
 fn main() {
     let directory = Directory::new("gate");
@@ -45,24 +45,24 @@ fn run(database: &Path, gated: bool) -> f64 {
     let current = Secret::new(support::SECRET.as_bytes()).expect("it is not empty");
     let secrets = Secrets { current, previous: None };
     let stopping = Arc::new(AtomicBool::new(false));
-    let api = Arc::new(Api::new(
-        secrets,
-        Access::Hosts(AllowedHosts::default()),
-        store,
-        Arc::clone(&metrics),
-        log.clone(),
-        stopping,
-    ));
+    let access = Access::Hosts(AllowedHosts::default());
+    let api = Api::new(secrets, access, Arc::clone(&store), Arc::clone(&metrics), log.clone(), stopping);
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     let (server, gate) = if gated {
         let fallback = database.parent().expect("it is in a directory");
-        let (private, upstream) = gate::bind(fallback, 4 * WORKERS).expect("a socket");
-        let server = Server::start(private, WORKERS, api, Arc::clone(&metrics), log.clone());
+        let (listener_of_workers, private) = gate::bind(fallback).expect("a socket");
+        let server = Server::start(listener_of_workers, WORKERS, api, store, Arc::clone(&metrics), log.clone());
         let proxies = TrustedProxies::default();
-        (server, Some(Gate::start(listener, upstream, Limits::default(), proxies, metrics, log).expect("threads")))
+        (
+            server,
+            Some(
+                Gate::start(listener, (private, WORKERS - 1), Limits::default(), proxies, metrics, log)
+                    .expect("threads"),
+            ),
+        )
     } else {
-        (Server::start(listener, WORKERS, api, metrics, log), None)
+        (Server::start(listener, WORKERS, api, store, metrics, log), None)
     };
     let server = server.expect("threads");
     let per_second = support::load(address, &requests, CONNECTIONS).per_second;

@@ -1,11 +1,11 @@
 //! The endpoints: one `match` on method and path, then a function each.
 //!
-//! It turns a whole request into a whole answer and knows nothing of connections. What is counted and logged of every
-//! request, [`server`](crate::server) does; what only a webhook has, is said in the [`Answer`].
+//! It turns a whole request into a whole answer and knows nothing of connections.
 
 mod openapi;
 
 use crate::access::{Access, Denied};
+use crate::answer::{Answer, Delivery};
 use crate::log::Log;
 use crate::message::Message;
 use crate::metrics::{Metrics, Observed, WebhookResult};
@@ -40,26 +40,8 @@ pub struct Request<'a> {
 pub enum Step {
     /// It is answered.
     Answer(Answer),
-    /// A delivery that nothing is wrong with, to be [`store`](Api::store)d.
+    /// A delivery that nothing is wrong with. Once it is known what became of its messages, [`stored`] is the answer.
     Store(Vec<Message>),
-}
-
-/// A reply, and what the log and the metrics say of it.
-pub struct Answer {
-    /// What the client gets.
-    pub reply: Reply,
-    /// What became of a delivery; None for everything but POST /webhook.
-    pub delivery: Option<Delivery>,
-    /// Why it failed, for the operator.
-    pub reason: Option<String>,
-}
-
-/// What became of a delivery.
-pub struct Delivery {
-    /// The outcome.
-    pub result: WebhookResult,
-    /// The first message's, as far as it is known.
-    pub message_id: Option<String>,
 }
 
 /// All that the endpoints need.
@@ -87,30 +69,19 @@ impl Api {
 
     /// Answers one request, or says what is to be stored before it can be answered.
     pub fn answer(&self, request: &Request<'_>) -> Step {
-        Step::Answer(match Path::of(request.path) {
-            Path::Other => Reply::detail(Status::NotFound, "Not Found").into(),
-            path if !path.methods().contains(&request.method) => method_not_allowed(path.methods()),
+        let path = match Path::route(request.method, request.path) {
+            Ok(path) => path,
+            Err(refusal) => return Step::Answer(refusal.into()),
+        };
+        Step::Answer(match path {
             Path::Webhook => return self.webhook(request),
-            path @ Path::Messages => self.read(path, request, || self.messages(request.query)),
-            path @ Path::Stats => self.read(path, request, || self.stats()),
-            path @ Path::Metrics => self.read(path, request, || self.metrics()),
-            path @ Path::OpenApi => self.read(path, request, || openapi::document().into()),
+            Path::Messages => self.read(path, request, || self.messages(request.query)),
+            Path::Stats => self.read(path, request, || self.stats()),
+            Path::Metrics => self.read(path, request, || self.metrics()),
+            Path::OpenApi => self.read(path, request, || openapi::document().into()),
             Path::Live => health("ok"),
             Path::Ready => self.ready(),
         })
-    }
-
-    /// Stores the messages of a delivery, and calls `answered` when they are on disk or it is known that they are not:
-    /// by this thread, which then calls `make_way` before it waits, or by another; see [`Store::commit`].
-    pub fn store(
-        self: &Arc<Api>,
-        messages: Vec<Message>,
-        answered: impl FnOnce(Answer) + Send + 'static,
-        make_way: impl FnOnce(),
-    ) {
-        let api = Arc::clone(self);
-        let first_id = messages.first().map(|message| message.id.as_str().to_owned());
-        self.store.commit(messages, move |outcome| answered(api.stored(first_id, outcome)), make_way);
     }
 
     /// Answers a read, if the client may have it. No cache may keep messages and figures for another.
@@ -135,39 +106,14 @@ impl Api {
         match webhook::receive(&self.secrets, request.signatures, &request.body, &self.metrics) {
             Ok(messages) => Step::Store(messages),
             Err(Rejection::InvalidSignature(fault)) => {
-                let (reply, reason) = (Reply::detail(Status::Unauthorized, "invalid signature"), fault.reason());
-                Step::Answer(self.delivery(reply, WebhookResult::InvalidSignature, None, Some(reason.to_owned())))
+                let reply = Reply::detail(Status::Unauthorized, "invalid signature");
+                let answer = Answer { reason: Some(fault.reason().to_owned()), ..reply.into() };
+                Step::Answer(delivered(answer, WebhookResult::InvalidSignature, None))
             }
             Err(Rejection::Invalid(faults)) => {
-                let Answer { reply, reason, .. } = invalid(&faults);
-                Step::Answer(self.delivery(reply, WebhookResult::ValidationError, None, reason))
+                Step::Answer(delivered(invalid(&faults), WebhookResult::ValidationError, None))
             }
         }
-    }
-
-    fn stored(&self, first_id: Option<String>, outcome: Outcome) -> Answer {
-        match outcome {
-            Ok(stored) => {
-                let created = stored.contains(&Stored::Created);
-                let result = if created { WebhookResult::Created } else { WebhookResult::Duplicate };
-                self.delivery(Reply::json(&Word { status: "ok" }), result, first_id, None)
-            }
-            Err(Unavailable(reason)) => {
-                let reply = Reply::unavailable("the message could not be stored; send it again");
-                self.delivery(reply, WebhookResult::Unavailable, first_id, Some(reason))
-            }
-        }
-    }
-
-    fn delivery(
-        &self,
-        reply: Reply,
-        result: WebhookResult,
-        message_id: Option<String>,
-        reason: Option<String>,
-    ) -> Answer {
-        self.metrics.webhook(result);
-        Answer { reply, delivery: Some(Delivery { result, message_id }), reason }
     }
 
     fn messages(&self, query: &str) -> Answer {
@@ -243,6 +189,25 @@ impl Api {
     }
 }
 
+/// The answer to a delivery, of which that has become. `first_id` is the message_id of its first message.
+pub fn stored(first_id: Option<String>, outcome: Outcome) -> Answer {
+    match outcome {
+        Ok(stored) => {
+            let created = stored.contains(&Stored::Created);
+            let result = if created { WebhookResult::Created } else { WebhookResult::Duplicate };
+            delivered(Reply::json(&Word { status: "ok" }).into(), result, first_id)
+        }
+        Err(Unavailable(reason)) => {
+            let reply = Reply::unavailable("the message could not be stored; send it again");
+            delivered(Answer { reason: Some(reason), ..reply.into() }, WebhookResult::Unavailable, first_id)
+        }
+    }
+}
+
+fn delivered(answer: Answer, result: WebhookResult, message_id: Option<String>) -> Answer {
+    Answer { delivery: Some(Delivery { result, message_id }), ..answer }
+}
+
 #[derive(Serialize)]
 struct Word {
     status: &'static str,
@@ -262,10 +227,6 @@ fn misdirected() -> Answer {
     Reply::detail(Status::MisdirectedRequest, detail).into()
 }
 
-fn method_not_allowed(methods: &[&str]) -> Answer {
-    Reply::detail(Status::MethodNotAllowed, "Method Not Allowed").with("Allow", methods.join(", ")).into()
-}
-
 /// 422. The log names fields and types of faults, and no values: those are other people's.
 fn invalid(faults: &[Fault]) -> Answer {
     let named: Vec<String> = faults.iter().map(Fault::name).collect();
@@ -282,18 +243,4 @@ fn unread(error: &ReadError) -> Answer {
         ReadError::CursorGone => return invalid(&[Fault::parameter("after", CURSOR_REFUSAL)]),
     };
     Answer { reply, delivery: None, reason: Some(error.to_string()) }
-}
-
-impl Answer {
-    /// The body did not arrive whole.
-    pub fn incomplete(reason: String) -> Answer {
-        let reply = Reply::detail(Status::BadRequest, "the request's body is incomplete");
-        Answer { reply, delivery: None, reason: Some(reason) }
-    }
-}
-
-impl From<Reply> for Answer {
-    fn from(reply: Reply) -> Answer {
-        Answer { reply, delivery: None, reason: None }
-    }
 }

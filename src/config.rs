@@ -94,9 +94,8 @@ impl Config {
         let level = || "DEBUG, INFO, WARNING or ERROR".to_owned();
         let log_level = environment.value("LOG_LEVEL", "INFO", Level::named, level);
         let listen = environment.listen_address();
-        // For reads, above all: deliveries do not keep one while they wait. Each is a thread with a stack of 512 KiB, of
-        // which it touches little. From 8 to 128 make no difference to ingest at 64 connections; with 4 its p99 doubles.
-        let workers = environment.number("WORKERS", 64, 1, 1024);
+        // One takes in all deliveries; the others are for reads, which share one connection to the database.
+        let workers = environment.number("WORKERS", 4, 1, 1024);
         let limits = environment.limits();
         let trusted_proxies = environment.value("TRUSTED_PROXIES", "", gate::TrustedProxies::parse, || {
             "IP addresses or nets, separated by commas, for example 127.0.0.1,10.0.0.0/8".to_owned()
@@ -307,7 +306,7 @@ mod tests {
         assert_eq!(config.store.path, PathBuf::from("/data/app.db"));
         assert_eq!(config.log_level, Level::Info);
         assert_eq!(config.listen.to_string(), "0.0.0.0:8000");
-        assert_eq!((config.workers, config.limits), (64, gate::Limits::default()));
+        assert_eq!((config.workers, config.limits), (4, gate::Limits::default()));
         assert_eq!(config.trusted_proxies, gate::TrustedProxies::default());
     }
 
@@ -354,6 +353,6 @@ mod tests {
         {
             assert_eq!(read(&[("WEBHOOK_SECRET", "s"), ("WORKERS", value)]).is_ok(), right, "{value:?}");
         }
-        assert_eq!(read(&[("WEBHOOK_SECRET", "s"), ("WORKERS", "")]).unwrap().workers, 64);
+        assert_eq!(read(&[("WEBHOOK_SECRET", "s"), ("WORKERS", "")]).unwrap().workers, 4);
     }
 }

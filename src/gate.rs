@@ -1,61 +1,55 @@
 //! The gate: the only part that faces the network, in front of tiny_http.
 //!
-//! It accepts connections, gives each a thread, reads one whole request at a time within [`Limits`], and only then
-//! forwards it, written anew and with one unambiguous length, to tiny_http over a private Unix socket. It promises that
-//! nothing slow, endless, malformed or ambiguous gets past it, that whoever sends such a thing gets an answer that can
-//! be read, and that no client keeps others from being served. What a request means it leaves to what stands behind.
+//! One thread and one epoll loop. It reads whole requests within [`Limits`], and only then passes them on, written anew
+//! and with one unambiguous length, to tiny_http over a private Unix socket. It promises that nothing slow, endless,
+//! malformed or ambiguous gets past it, that a client that sends such a thing gets an answer that can be read, and that
+//! no client keeps others from being served. What a request means it leaves to what stands behind.
 //!
-//! In the order in which a request meets them: this file accepts, [`connections`] keeps the table of open connections,
-//! [`serve`] is the loop of a connection's thread, [`head`] and [`body`] parse, [`proxies`] says who the client is,
-//! [`upstream`] forwards, [`refusal`] answers what is not forwarded, and [`linger`] closes so that the answer can be
-//! read.
+//! It is there because tiny_http 0.12 by itself has no bounds: an endless header line grows the memory, a declared
+//! length of 10^15 aborts the process, a slow client keeps a thread for ever, and of connections that are opened in one
+//! burst some are never answered.
 //!
-//! A thread for each connection, since an event loop gains too little for what it costs to read: a prototype on epoll,
-//! with nothing but the usual request, took 0.6 of the gate's CPU, but 0.97 to 1.05 of the rate at 64 connections and
-//! 1.07 at 256 (`cargo bench --bench builds`). What it saves in the gate, the threads behind it spend on being woken.
+//! In the order in which a request meets them: [`event_loop`] is the thread, [`client`] a connection, [`deadlines`] what
+//! each is waited for, [`request`] reads by [`head`] and [`body`], [`proxies`] says who the client is, [`upstream`] passes
+//! on, and [`refusal`] answers what is not passed on.
 
 mod body;
-mod connections;
+mod client;
+mod deadlines;
+mod event_loop;
 mod head;
-mod linger;
 mod proxies;
 mod refusal;
-mod serve;
+mod request;
 mod upstream;
 
 pub use proxies::TrustedProxies;
-pub use upstream::{Upstream, bind};
+pub use upstream::{Private, bind};
 
-use crate::log::{Level, Log};
-use crate::metrics::{Metrics, Rejection};
-use crate::server::clock_us;
-use connections::{Connection, Connections};
-use linger::Lingerer;
-use rustix::event::{PollFd, PollFlags, poll};
-use serve::End;
-use std::io::{ErrorKind, Result, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
+use crate::log::Log;
+use crate::metrics::Metrics;
+use event_loop::EventLoop;
+use rustix::event::{EventfdFlags, eventfd};
+use std::io::{Error, ErrorKind, Result};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use upstream::Upstream;
 
-/// The stack of a connection's thread. Its buffers are on the heap; the deepest path, a refusal's log line, needs less
-/// than 16 KiB in a release build.
-const STACK_BYTES: usize = 128 << 10;
+/// How long a probe of the workers may take.
+const PROBE_TIME: Duration = Duration::from_secs(10);
 
-/// How long accepting waits after an error. Out of descriptors, each try would fail at once and burn a core.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// Errors of accepting within this time of one that was logged are the same burst.
-const ACCEPT_BURST: Duration = Duration::from_secs(10);
+/// Which client it is; never given twice.
+type ClientId = u64;
 
 /// The bounds of what clients may use. Times are totals: one byte a second does not extend them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections open at once, each one a thread and a descriptor. Default 512: eight times the workers, so that it is
-    /// the disk that bounds what is taken in.
+    /// Connections open at once, each one a descriptor and a buffer while it sends. Default 4096.
     pub connections_max: usize,
     /// Bytes of a request's line and fields, the empty line included. Default 16 KiB, twice what most servers take.
     pub head_bytes_max: usize,
@@ -63,8 +57,8 @@ pub struct Limits {
     pub fields_max: usize,
     /// Bytes of a request's body, after its transfer coding is undone. Default 4 MiB.
     pub body_bytes_max: usize,
-    /// Bytes of request bodies held over all connections, counted as they come, in steps of at most 64 KiB. Default 64
-    /// MiB: 16 of the largest, or one of 128 KiB for every connection.
+    /// Bytes of requests and answers held over all connections, counted as they come. Default 64 MiB: 16 of the largest
+    /// bodies. At the bound, what has been under way longest is cut; small requests may hold an eighth more.
     pub held_bytes_max: usize,
     /// From a request's first byte to the end of its head. Default 5 s.
     pub head_time: Duration,
@@ -79,7 +73,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
-            connections_max: 512,
+            connections_max: 4096,
             head_bytes_max: 16 << 10,
             fields_max: 64,
             body_bytes_max: 4 << 20,
@@ -93,148 +87,83 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Most descriptors that the clients' connections take, those that are closing included.
-    pub fn descriptors_max(&self) -> usize {
-        self.connections_max + linger::DESCRIPTORS_MAX
+    /// Most descriptors that the gate takes, with `lone` lone connections to tiny_http, which takes two for each of its own.
+    pub fn descriptors_max(&self, lone: usize) -> usize {
+        self.connections_max + event_loop::CLOSING_MAX + 3 * (upstream::PIPELINES + lone)
     }
 }
 
 /// The running gate.
 pub struct Gate {
-    shared: Arc<Shared>,
-    accepting: JoinHandle<()>,
-    /// Wakes the accepting thread when it is closed.
-    awake: UnixStream,
+    commands: Commands,
+    thread: JoinHandle<usize>,
 }
 
-/// What the threads of the gate share.
-struct Shared {
-    limits: Limits,
-    proxies: TrustedProxies,
-    metrics: Arc<Metrics>,
-    log: Log,
-    upstream: Upstream,
-    connections: Connections,
-    lingerer: Lingerer,
-    draining: AtomicBool,
+/// What other threads ask of the gate's.
+enum Command {
+    /// Stop accepting, answer what has come whole until then, and end.
+    Drain(Instant),
+    /// Have a worker answer a request, and say when it has.
+    Probe(Sender<()>),
+}
+
+/// The way to the gate's thread.
+#[derive(Clone)]
+struct Commands {
+    sender: Sender<Command>,
+    wake: Arc<OwnedFd>,
 }
 
 impl Gate {
-    /// Opens the connections to tiny_http, which must be running on the other end, and begins to accept.
+    /// Opens the connections to tiny_http, of which `lone` are lone ones, and begins to accept.
     ///
-    /// Fails when one of them cannot be opened and proven, or a thread cannot be started.
+    /// Fails when one of them cannot be opened and proven, or the thread cannot be started.
     pub fn start(
         listener: TcpListener,
-        upstream: Upstream,
+        (private, lone): (Private, usize),
         limits: Limits,
         proxies: TrustedProxies,
         metrics: Arc<Metrics>,
         log: Log,
     ) -> Result<Gate> {
-        upstream.open_all()?;
         metrics.connections_max.store(limits.connections_max as u64, Relaxed);
-        listener.set_nonblocking(true)?;
-        let (awake, asleep) = UnixStream::pair()?;
-        let shared = Arc::new(Shared {
-            limits,
-            proxies,
-            metrics,
-            log,
-            upstream,
-            connections: Connections::default(),
-            lingerer: Lingerer::start()?,
-            draining: AtomicBool::new(false),
-        });
-        let accepting = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("accept".to_owned());
-        let accepting = thread.spawn(move || accept_all(&accepting, &listener, &asleep))?;
-        Ok(Gate { shared, accepting, awake })
+        let (sender, receiver) = channel();
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let upstream = Upstream::new(private, lone);
+        let event_loop = EventLoop::new(limits, proxies, metrics, log, upstream, listener, (receiver, &wake))?;
+        let (started, start) = channel();
+        let thread = std::thread::Builder::new().name("gate".to_owned());
+        let thread = thread.spawn(move || event_loop.run(&started))?;
+        start.recv().map_err(|_| Error::other("the gate's thread has ended"))??;
+        Ok(Gate { commands: Commands { sender, wake }, thread })
     }
 
-    /// What sees whether the workers answer, from then on and in any thread.
+    /// What sees whether the gate and the workers answer, from then on and in any thread.
     pub fn prober(&self) -> impl Fn() -> Result<()> + Send + use<> {
-        let shared = Arc::clone(&self.shared);
-        move || shared.upstream.probe()
+        let commands = self.commands.clone();
+        move || {
+            let (prober, answer) = channel();
+            commands.send(Command::Probe(prober));
+            answer.recv_timeout(PROBE_TIME).map_err(|_| Error::from(ErrorKind::TimedOut))
+        }
     }
 
-    /// Stops accepting, closes what is idle, lets the requests in flight be answered with `Connection: close`, and waits
-    /// until every connection is gone, or the deadline has passed. Returns how many were left then.
+    /// Stops accepting, closes what is idle or half sent, lets the requests that have come whole be answered with
+    /// `Connection: close`, and waits until every connection is gone, or the deadline has passed. Returns how many were
+    /// left then.
     pub fn drain(self, deadline: Instant) -> usize {
-        self.shared.draining.store(true, SeqCst);
-        drop(self.awake);
-        // It has one connection to admit at most, and a panic in it would have aborted the process.
-        let _ = self.accepting.join();
-        let left = self.shared.connections.drain(deadline);
-        self.shared.lingerer.drain(deadline);
-        left
+        self.commands.send(Command::Drain(deadline));
+        self.thread.join().expect("a panic aborts the process")
     }
 }
 
-impl Shared {
-    fn draining(&self) -> bool {
-        self.draining.load(SeqCst)
-    }
-}
-
-/// The accepting thread: nothing but draining ends it. The listener is closed when it returns, but
-/// not shut down: if a service manager holds the same socket, what it queues from then on is for the successor.
-fn accept_all(shared: &Arc<Shared>, listener: &TcpListener, asleep: &UnixStream) {
-    let mut logged: Option<Instant> = None;
-    while !shared.draining() {
-        match listener.accept() {
-            Ok((stream, peer)) => admit(shared, stream, peer),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                let mut events = [PollFd::new(listener, PollFlags::IN), PollFd::new(asleep, PollFlags::IN)];
-                // Whatever poll failed with, the next accept tells what there is.
-                let _ = poll(&mut events, None);
-            }
-            Err(error) => {
-                if logged.is_none_or(|logged| logged.elapsed() > ACCEPT_BURST) {
-                    let details = serde_json::json!({ "error": error.to_string() });
-                    shared.log.event(Level::Error, "connections cannot be accepted; trying again", details);
-                    logged = Some(Instant::now());
-                }
-                shared.connections.make_room(&shared.metrics);
-                std::thread::sleep(ACCEPT_PAUSE);
-            }
-        }
-    }
-}
-
-/// Gives the connection a thread, or refuses it.
-fn admit(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
-    let metrics = &shared.metrics;
-    metrics.connections_accepted.fetch_add(1, Relaxed);
-    let connection = Arc::new(Connection::new(stream, peer));
-    if !shared.connections.admit(&connection, shared.limits.connections_max, metrics) {
-        return turn_away(shared, connection, Rejection::ConnectionsMax);
-    }
-    let (shared_too, connection_too) = (Arc::clone(shared), Arc::clone(&connection));
-    let thread = std::thread::Builder::new().name("connection".to_owned()).stack_size(STACK_BYTES);
-    let started = thread.spawn(move || {
-        let end = serve::serve(&shared_too, &connection_too);
-        shared_too.connections.remove(&connection_too, &shared_too.metrics);
-        if end == End::Linger {
-            shared_too.lingerer.take(connection_too);
-        }
-    });
-    if started.is_err() {
-        shared.connections.remove(&connection, metrics);
-        turn_away(shared, connection, Rejection::NoThread);
-    }
-}
-
-/// Answers 503 without waiting: the send buffer of a new socket has room for it.
-fn turn_away(shared: &Shared, connection: Arc<Connection>, rejection: Rejection) {
-    shared.metrics.connections_refused.fetch_add(1, Relaxed);
-    let answer = refusal::refuse(shared, rejection, clock_us(), &connection.peer.to_string(), b"");
-    let mut stream = &connection.stream;
-    if stream.set_nonblocking(true).and_then(|()| stream.write_all(&answer)).is_ok() {
-        shared.lingerer.take(connection);
+impl Commands {
+    fn send(&self, command: Command) {
+        // The thread is gone only after it has drained, and then nothing is to be done any more.
+        let _ = self.sender.send(command);
+        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes()); // fails only when it is awake already
     }
 }
 
 #[cfg(test)]
 mod parsing_tests;
-#[cfg(test)]
-mod tests;

@@ -34,6 +34,8 @@ pub mod message;
 
 pub mod timestamp;
 
+pub mod answer;
+
 pub mod metrics;
 
 pub mod path;

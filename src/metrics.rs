@@ -53,6 +53,7 @@ closed_set! {
     HeadTime = "head_time",
     BodyTime = "body_time",
     LengthRequired = "length_required",
+    Unrouted = "unrouted",
     BodyBytesMax = "body_bytes_max",
     Expectation = "expectation",
     HeadBytesMax = "head_bytes_max",
@@ -60,7 +61,6 @@ closed_set! {
     TransferCoding = "transfer_coding",
     ConnectionsMax = "connections_max",
     HeldBytesMax = "held_bytes_max",
-    NoThread = "no_thread",
     UpstreamBusy = "upstream_busy",
     UpstreamFailed = "upstream_failed",
     Version = "version",
@@ -105,7 +105,8 @@ impl<const N: usize> Histogram<N> {
 
 /// All that the service counts. One value, shared by reference.
 pub struct Metrics {
-    requests: [[AtomicU64; Status::ALL.len()]; Path::ALL.len()],
+    /// By path and status; the last row is for paths that do not exist.
+    requests: [[AtomicU64; Status::ALL.len()]; Path::ALL.len() + 1],
     webhooks: [AtomicU64; WebhookResult::ALL.len()],
     signature_matches: [AtomicU64; MatchedSecret::ALL.len()],
     rejections: [AtomicU64; Rejection::ALL.len()],
@@ -161,7 +162,7 @@ impl Metrics {
     pub fn new() -> Metrics {
         const GROUP: [f64; 10] = [1., 2., 4., 8., 16., 32., 64., 128., 256., 512.];
         Metrics {
-            requests: [const { [const { AtomicU64::new(0) }; Status::ALL.len()] }; Path::ALL.len()],
+            requests: [const { [const { AtomicU64::new(0) }; Status::ALL.len()] }; Path::ALL.len() + 1],
             webhooks: [const { AtomicU64::new(0) }; WebhookResult::ALL.len()],
             signature_matches: [const { AtomicU64::new(0) }; MatchedSecret::ALL.len()],
             rejections: [const { AtomicU64::new(0) }; Rejection::ALL.len()],
@@ -184,8 +185,8 @@ impl Metrics {
     }
 
     /// Counts one answered request.
-    pub fn request(&self, path: Path, status: Status, latency: Duration) {
-        self.requests[path as usize][status as usize].fetch_add(1, Relaxed);
+    pub fn request(&self, path: Option<Path>, status: Status, latency: Duration) {
+        self.requests[path.map_or(Path::ALL.len(), |path| path as usize)][status as usize].fetch_add(1, Relaxed);
         self.latency_ms.observe(latency.as_secs_f64() * 1e3);
     }
 
@@ -208,11 +209,11 @@ impl Metrics {
     pub fn render(&self, observed: &Observed) -> String {
         let mut page = Page(String::with_capacity(8 << 10));
         page.head("http_requests_total", "Requests answered, by path and status.", "counter");
-        for path in Path::ALL {
+        for (path, counts) in Path::ALL.map(Path::label).into_iter().chain(["other"]).zip(&self.requests) {
             for status in Status::ALL {
-                let count = self.requests[path as usize][status as usize].load(Relaxed);
+                let count = counts[status as usize].load(Relaxed);
                 if count > 0 {
-                    let labels = [("path", path.label()), ("status", &status.code().to_string())];
+                    let labels = [("path", path), ("status", &status.code().to_string())];
                     page.sample("http_requests_total", &labels, count);
                 }
             }

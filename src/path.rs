@@ -1,12 +1,13 @@
 //! The closed set of paths that this service answers: what each is called, which methods it has, and who may ask.
 
 use crate::closed_set::closed_set;
+use crate::reply::{Reply, Status};
 
 closed_set! {
-    /// A path of this service, or any other.
+    /// A path of this service.
     #[expect(missing_docs, reason = "each is the path of its label")]
     pub enum Path;
-    /// The path itself, or `other`: the `path` label of `http_requests_total`.
+    /// The path itself, which is the `path` label of `http_requests_total` too.
     pub fn label() -> &'static str;
     Webhook = "/webhook",
     Messages = "/messages",
@@ -15,7 +16,6 @@ closed_set! {
     Ready = "/health/ready",
     Metrics = "/metrics",
     OpenApi = "/openapi.json",
-    Other = "other",
 }
 
 /// Who may ask for a path.
@@ -31,23 +31,32 @@ pub enum Audience {
 
 impl Path {
     /// The path of a request, which matches exactly: without its query, and in this spelling.
-    pub fn of(path: &str) -> Path {
-        Path::ALL.into_iter().find(|known| *known != Path::Other && known.label() == path).unwrap_or(Path::Other)
+    pub fn of(path: &str) -> Option<Path> {
+        Path::ALL.into_iter().find(|known| known.label() == path)
     }
 
-    /// The methods of the path, as the field `Allow` lists them (RFC 9110 section 10.2.1).
-    pub fn methods(self) -> &'static [&'static str] {
+    /// Where a request leads, or what it is answered when its path does not exist or does not have the method.
+    pub fn route(method: &str, path: &str) -> Result<Path, Reply> {
+        let path = Path::of(path).ok_or_else(|| Reply::detail(Status::NotFound, "Not Found"))?;
+        let methods = path.methods();
+        if methods.contains(&method) {
+            return Ok(path);
+        }
+        let reply = Reply::detail(Status::MethodNotAllowed, "Method Not Allowed");
+        Err(reply.with("Allow", methods.join(", "))) // RFC 9110 section 10.2.1
+    }
+
+    fn methods(self) -> &'static [&'static str] {
         match self {
             Path::Webhook => &["POST"],
             Path::Messages | Path::Stats | Path::Live | Path::Ready | Path::Metrics | Path::OpenApi => &["GET", "HEAD"],
-            Path::Other => &[],
         }
     }
 
     /// Who may ask for it.
     pub fn audience(self) -> Audience {
         match self {
-            Path::Webhook | Path::Live | Path::Ready | Path::Other => Audience::Everybody,
+            Path::Webhook | Path::Live | Path::Ready => Audience::Everybody,
             Path::OpenApi => Audience::SameHost,
             Path::Messages | Path::Stats | Path::Metrics => Audience::Readers,
         }

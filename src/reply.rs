@@ -1,7 +1,9 @@
-//! Replies: a status, header fields and a body, in the forms that the contract fixes.
+//! Replies: a status, header fields and a body, in the forms that the contract fixes, and how they become bytes.
 
 use crate::closed_set::closed_set;
 use serde::Serialize;
+use std::io::Write;
+use std::time::SystemTime;
 
 closed_set! {
     /// The statuses that this service sends. A closed set, so that each has its counter from the start.
@@ -28,7 +30,7 @@ closed_set! {
 
 /// Fields of every reply: no browser guesses a type, and none lets a page of another origin embed an answer
 /// (<https://fetch.spec.whatwg.org/#cross-origin-resource-policy-header>). There is no CORS field on purpose.
-pub const EVERY_REPLY: [(&str, &str); 2] =
+const EVERY_REPLY: [(&str, &str); 2] =
     [("X-Content-Type-Options", "nosniff"), ("Cross-Origin-Resource-Policy", "same-origin")];
 
 /// A whole reply, but for the fields that every reply carries (`X-Request-ID`, `Date`, `Content-Length`).
@@ -77,6 +79,30 @@ impl Reply {
     /// 503 that asks the client to come again: whatever was sent may not have been kept.
     pub fn unavailable(detail: &str) -> Reply {
         Reply::detail(Status::ServiceUnavailable, detail).with("Retry-After", "1".to_owned())
+    }
+
+    /// Appends the reply to `out` as a whole response. `connection` is a whole `Connection` field or nothing; without a
+    /// body, as HEAD wants it, `Content-Length` is still that of the body.
+    pub fn write(&self, request_id: &str, no_body: bool, connection: &str, out: &mut Vec<u8>) {
+        let code = self.status.code();
+        let phrase = tiny_http::StatusCode(code).default_reason_phrase();
+        let date = httpdate::fmt_http_date(SystemTime::now());
+        let written = write!(
+            out,
+            "HTTP/1.1 {code} {phrase}\r\nDate: {date}\r\nContent-Type: {}\r\nX-Request-ID: {request_id}\r\n",
+            self.content_type
+        );
+        let fields = self.headers.iter().map(|(name, value)| (*name, value.as_str()));
+        let written = EVERY_REPLY
+            .into_iter()
+            .chain(fields)
+            .fold(written, |written, (name, value)| written.and_then(|()| write!(out, "{name}: {value}\r\n")));
+        let length = self.body.len();
+        let written = written.and_then(|()| write!(out, "Content-Length: {length}\r\n{connection}\r\n"));
+        written.expect("a Vec takes every write");
+        if !no_body {
+            out.extend_from_slice(&self.body);
+        }
     }
 
     /// The same reply with one field more.

@@ -1,27 +1,31 @@
-//! tiny_http and the fixed pool of workers that answer what it takes in.
+//! tiny_http, and the fixed pool of workers that answer what it takes in.
 //!
-//! It promises that each request is answered once, counted once and logged once, and that stopping answers what has
-//! been taken. What stands in front, the gate, bounds each request, and says who the client is and when the request
-//! arrived, in the two header fields below. What an answer is, [`api`](crate::api) knows.
+//! It promises that each request is answered once, counted once and logged once, that deliveries are answered in the
+//! order in which they came over a pipelined connection, and that stopping answers what has been taken. The gate in front
+//! bounds each request, and says in the field [`PASSED_FIELD`] which way and when it came. What an answer is,
+//! [`api`](crate::api) knows.
+//!
+//! 1. One worker at a time receives. It puts a pipelined delivery into the line before another may receive, so the line
+//!    has the order of the connection. A request that came alone is answered while another worker receives.
+//! 2. A delivery is answered by the notifier, a group with one write for each connection; any other request by its worker.
 
-mod receivers;
-
-use crate::api::{Answer, Api, Request, Step};
-use crate::log::{Level, Log, RequestLine};
-use crate::metrics::{Metrics, WebhookResult};
-use crate::path::Path;
-use crate::reply::{EVERY_REPLY, Reply, request_id};
-use receivers::{Place, Receivers};
-use std::sync::Arc;
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use crate::answer::{Answer, Asked, clock_us};
+use crate::api::{self, Api, Request, Step};
+use crate::log::{Level, Log};
+use crate::metrics::Metrics;
+use crate::mutex::UNPOISONED;
+use crate::reply::{Reply, Status};
+use crate::store::{Line, Outcome, Store};
+use serde_json::json;
+use std::fmt;
+use std::io::{Result, Write};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// The client's address. Only what stands in front of the server sets it.
-pub const CLIENT_FIELD: &str = "X-Inbox-Client";
-/// When the request arrived, as [`clock_us`] told it. Only what stands in front of the server sets it.
-pub const ARRIVAL_FIELD: &str = "X-Inbox-Arrival";
+/// Of each request: its [`Passed`]. Only the gate sets it.
+pub const PASSED_FIELD: &str = "X-Inbox-Passed";
 
 /// A target that proves a connection: a worker answers it, and it is neither counted nor logged. No client can ask for
 /// it, since it is no form of target that HTTP has.
@@ -30,10 +34,33 @@ pub const PROBE_TARGET: &str = "probe";
 /// The stack of a worker: the deepest path is the JSON parser at its limit of 128 levels, well under 128 KiB.
 const STACK_BYTES: usize = 512 << 10;
 
-/// Microseconds on this process's monotonic clock, for passing an instant through a header field.
-pub fn clock_us() -> u64 {
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    START.elapsed().as_micros() as u64 // 2^64 µs are 584,000 years
+/// What the gate says of a request that it passes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passed<'a> {
+    /// The number of the connection, where requests are pipelined over it; None: nothing comes behind this one before it
+    /// is answered.
+    pub pipeline: Option<usize>,
+    /// When it arrived, by [`clock_us`].
+    pub arrived_us: u64,
+    /// The client's address.
+    pub client: &'a str,
+}
+
+impl fmt::Display for Passed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.pipeline {
+            Some(pipeline) => write!(f, "{pipeline} {} {}", self.arrived_us, self.client),
+            None => write!(f, "- {} {}", self.arrived_us, self.client),
+        }
+    }
+}
+
+impl<'a> Passed<'a> {
+    fn of(request: &'a tiny_http::Request) -> Option<Passed<'a>> {
+        let (pipeline, rest) = fields(request, PASSED_FIELD).next()?.split_once(' ')?;
+        let (arrived_us, client) = rest.split_once(' ')?;
+        Some(Passed { pipeline: pipeline.parse().ok(), arrived_us: arrived_us.parse().ok()?, client })
+    }
 }
 
 /// The workers and the tiny_http server that they pull from.
@@ -46,27 +73,47 @@ pub struct Server {
 /// What the workers share.
 struct Work {
     tiny: Arc<tiny_http::Server>,
-    receivers: Receivers,
+    /// Whoever has it receives (invariant 1). Held while waiting for a request, and until a delivery is in the line.
+    receiving: Mutex<()>,
+    line: Line<Ticket>,
     stopping: Arc<AtomicBool>,
-    api: Arc<Api>,
+    api: Api,
+    answering: Arc<Answering>,
+}
+
+/// A delivery in the line.
+struct Ticket {
+    request: tiny_http::Request,
+    /// Its answer when it was refused; None: it depends on what becomes of its messages.
+    refused: Option<Answer>,
+    /// The message_id of its first message.
+    first_id: Option<String>,
+}
+
+/// Where answers are counted, logged and written.
+struct Answering {
     metrics: Arc<Metrics>,
     log: Log,
 }
 
 impl Server {
-    /// Serves the listener with `workers` threads. Fails when they cannot all be started.
+    /// Serves the listener with `workers` threads. Fails when not all of them can be started.
     pub fn start(
         listener: impl Into<tiny_http::Listener>,
         workers: usize,
-        api: Arc<Api>,
+        api: Api,
+        store: Arc<Store>,
         metrics: Arc<Metrics>,
         log: Log,
-    ) -> std::io::Result<Server> {
+    ) -> Result<Server> {
         let tiny = tiny_http::Server::from_listener(listener, None).map_err(std::io::Error::other)?;
         let tiny = Arc::new(tiny);
         let stopping = Arc::new(AtomicBool::new(false));
-        let receivers = Receivers::new();
-        let work = Work { tiny: tiny.clone(), receivers, stopping: stopping.clone(), api, metrics, log };
+        let answering = Arc::new(Answering { metrics, log });
+        let notifier = Arc::clone(&answering);
+        let line = Line::start(store, move |group| notifier.answer_group(group))?;
+        let (tiny_too, stopping_too) = (Arc::clone(&tiny), Arc::clone(&stopping));
+        let work = Work { tiny: tiny_too, receiving: Mutex::new(()), line, stopping: stopping_too, api, answering };
         let work = Arc::new(work);
         let workers = (0..workers)
             .map(|index| {
@@ -74,7 +121,7 @@ impl Server {
                 let thread = std::thread::Builder::new().name(format!("worker-{index}")).stack_size(STACK_BYTES);
                 thread.spawn(move || work.run())
             })
-            .collect::<std::io::Result<_>>()?;
+            .collect::<Result<_>>()?;
         Ok(Server { tiny, workers, stopping })
     }
 
@@ -82,7 +129,7 @@ impl Server {
     ///
     /// Returns how many workers were still busy then.
     pub fn stop(self, deadline: Instant) -> usize {
-        self.stopping.store(true, Ordering::Relaxed);
+        self.stopping.store(true, Relaxed);
         for _ in &self.workers {
             self.tiny.unblock(); // wakes one receiver each, after the requests that were queued before
         }
@@ -95,72 +142,124 @@ impl Server {
 }
 
 impl Work {
-    fn run(self: &Arc<Work>) {
-        let mut place = None;
+    fn run(&self) {
         loop {
-            let here = place.take().unwrap_or_else(|| self.receivers.enter());
-            match self.tiny.recv() {
-                Ok(request) => place = self.handle(request, here),
-                Err(_) if self.stopping.load(Ordering::Relaxed) => return,
+            let receiving = self.receiving.lock().expect(UNPOISONED);
+            let request = match self.tiny.recv() {
+                Ok(request) => request,
+                Err(_) if self.stopping.load(Relaxed) => return,
                 // tiny_http reports an error of its accept loop this way; other workers are not concerned.
                 Err(error) => {
-                    let details = serde_json::json!({ "error": error.to_string() });
-                    self.log.event(Level::Error, "the server could not accept a connection", details);
+                    let details = json!({ "error": error.to_string() });
+                    self.answering.log.event(Level::Error, "the server could not accept a connection", details);
+                    continue;
                 }
-            }
+            };
+            let receiving = Some(receiving).filter(|_| is_pipelined(&request));
+            self.take(request);
+            drop(receiving);
         }
     }
 
-    /// Answers a request, or has it answered when its messages are on disk. Returns the worker's place if it has not
-    /// made way for others meanwhile.
-    fn handle<'a>(self: &'a Arc<Work>, mut request: tiny_http::Request, place: Place<'a>) -> Option<Place<'a>> {
+    /// Answers a request, or puts it into the line.
+    fn take(&self, mut request: tiny_http::Request) {
         if request.url() == PROBE_TARGET {
-            // Who asked will find the connection closed.
+            // Who asked finds the connection closed when this fails.
             let _ = request.respond(tiny_http::Response::empty(200));
-            return Some(place);
+            return;
         }
-        let taken_us = clock_us();
-        self.metrics.requests_in_flight.fetch_add(1, Ordering::Relaxed);
-        // Deliveries are quick until they wait for their COMMIT. Everything else may wait for the database.
-        let mut place = Some(place).filter(|_| *request.method() == tiny_http::Method::Post);
-        let body = match read_body(&mut request) {
-            Ok(body) => body,
-            Err(reason) => {
-                self.finish(request, taken_us, Answer::incomplete(reason));
-                return place;
+        self.answering.metrics.requests_in_flight.fetch_add(1, Relaxed);
+        let step = read_body(&mut request).map_or_else(incomplete, |body| self.step(&request, body));
+        let (messages, refused) = match step {
+            Step::Store(messages) => (messages, None),
+            Step::Answer(answer) if is_pipelined(&request) => (Vec::new(), Some(answer)),
+            Step::Answer(answer) => {
+                let mut bytes = Vec::new();
+                self.answering.write(answer, &request, &mut bytes);
+                return Responses { bytes, writers: vec![request.into_writer()] }.send();
             }
         };
-        let (path, query) = split(request.url());
-        let signatures: Vec<&str> = fields(&request, "X-Signature").collect();
-        let authorizations: Vec<&str> = fields(&request, "Authorization").collect();
-        let method = request.method().as_str();
-        let (signatures, authorizations) = (&*signatures, &*authorizations);
-        let host = fields(&request, "Host").next(); // the gate lets one through at most
-        match self.api.answer(&Request { method, path, query, signatures, authorizations, host, body }) {
-            Step::Answer(answer) => self.finish(request, taken_us, answer),
-            Step::Store(messages) => {
-                let work = Arc::clone(self);
-                let answered = move |answer| work.finish(request, taken_us, answer);
-                self.api.store(messages, answered, || place = None);
-            }
-        }
-        place
+        let first_id = messages.first().map(|message| message.id.as_str().to_owned());
+        self.line.push(messages, Ticket { request, refused, first_id });
     }
 
-    /// Counts, logs and answers.
-    fn finish(&self, request: tiny_http::Request, taken_us: u64, answer: Answer) {
-        let arrived_us = fields(&request, ARRIVAL_FIELD).next().and_then(|us| us.parse().ok()).unwrap_or(taken_us);
-        let latency = Duration::from_micros(clock_us().saturating_sub(arrived_us));
-        let (path, _) = split(request.url());
-        let client = fields(&request, CLIENT_FIELD).next();
-        let request_id = request_id();
-        // Counted before it is sent, so that a client who has its answer finds it in /metrics.
-        self.metrics.request(Path::of(path), answer.reply.status, latency);
-        self.log.request(&line(&answer, request.method().as_str(), path, client, &request_id, latency));
-        self.metrics.requests_in_flight.fetch_sub(1, Ordering::Relaxed);
-        // A client that went away before its answer is no fault, and what it sent is stored all the same.
-        let _ = request.respond(response(answer.reply, &request_id));
+    fn step(&self, request: &tiny_http::Request, body: Vec<u8>) -> Step {
+        let (path, query) = split(request.url());
+        let signatures: Vec<&str> = fields(request, "X-Signature").collect();
+        let authorizations: Vec<&str> = fields(request, "Authorization").collect();
+        self.api.answer(&Request {
+            method: request.method().as_str(),
+            path,
+            query,
+            signatures: &signatures,
+            authorizations: &authorizations,
+            host: fields(request, "Host").next(), // the gate lets one through at most
+            body,
+        })
     }
+}
+
+impl Answering {
+    /// The notifier: answers a group in its order, with one write for each connection.
+    fn answer_group(&self, group: Vec<(Ticket, Outcome)>) {
+        let (mut pipelines, mut alone) = (Vec::new(), Vec::new());
+        for (Ticket { request, refused, first_id }, outcome) in group {
+            let answer = refused.unwrap_or_else(|| api::stored(first_id, outcome));
+            let responses = match Passed::of(&request).and_then(|passed| passed.pipeline) {
+                Some(pipeline) => {
+                    pipelines.resize_with(pipelines.len().max(pipeline + 1), Responses::default);
+                    &mut pipelines[pipeline]
+                }
+                None => {
+                    alone.push(Responses::default());
+                    alone.last_mut().expect("it was just pushed")
+                }
+            };
+            self.write(answer, &request, &mut responses.bytes);
+            responses.writers.push(request.into_writer());
+        }
+        pipelines.into_iter().chain(alone).for_each(Responses::send);
+    }
+
+    /// Counts and logs an answer, and appends the response.
+    fn write(&self, answer: Answer, request: &tiny_http::Request, out: &mut Vec<u8>) {
+        let passed = Passed::of(request);
+        let (path, _) = split(request.url());
+        let asked = Asked {
+            method: Some(request.method().as_str()),
+            path: Some(path),
+            client: passed.map(|passed| passed.client),
+            arrived_us: passed.map_or_else(clock_us, |passed| passed.arrived_us),
+        };
+        self.metrics.requests_in_flight.fetch_sub(1, Relaxed);
+        answer.write(asked, "", &self.metrics, &self.log, out);
+    }
+}
+
+/// Responses to requests that followed each other on one connection.
+#[derive(Default)]
+struct Responses {
+    bytes: Vec<u8>,
+    writers: Vec<Box<dyn Write + Send>>,
+}
+
+impl Responses {
+    /// Writes all of them at once.
+    ///
+    /// tiny_http lets a writer write once the one before it is dropped, even if that one has never written. So the first
+    /// waits for its predecessor by a flush, which costs nothing else; then all but the last are dropped in their order,
+    /// and the last writes for all.
+    fn send(mut self) {
+        let Some(mut last) = self.writers.pop() else { return };
+        let waited = self.writers.first_mut().map_or(Ok(()), |first| first.flush());
+        drop(self.writers);
+        // When the connection is broken, the gate has answered its clients, and what they sent is stored all the same.
+        let _ = waited.and_then(|()| last.write_all(&self.bytes)).and_then(|()| last.flush());
+    }
+}
+
+fn is_pipelined(request: &tiny_http::Request) -> bool {
+    Passed::of(request).is_some_and(|passed| passed.pipeline.is_some())
 }
 
 /// The path of a target, and its query without the `?`.
@@ -175,7 +274,7 @@ fn fields<'a>(request: &'a tiny_http::Request, name: &'static str) -> impl Itera
 }
 
 /// The body, which the gate has bounded. `Err` says what was wrong with the connection.
-fn read_body(request: &mut tiny_http::Request) -> Result<Vec<u8>, String> {
+fn read_body(request: &mut tiny_http::Request) -> std::result::Result<Vec<u8>, String> {
     let declared = request.body_length().unwrap_or(0);
     let mut body = Vec::with_capacity(declared);
     request.as_reader().read_to_end(&mut body).map_err(|error| error.to_string())?;
@@ -185,47 +284,8 @@ fn read_body(request: &mut tiny_http::Request) -> Result<Vec<u8>, String> {
     Ok(body)
 }
 
-fn line<'a>(
-    answer: &'a Answer,
-    method: &'a str,
-    path: &'a str,
-    client: Option<&'a str>,
-    request_id: &'a str,
-    latency: Duration,
-) -> RequestLine<'a> {
-    let result = answer.delivery.as_ref().map(|delivery| delivery.result);
-    RequestLine {
-        level: match (answer.reply.status.code(), result) {
-            (500.., _) | (_, Some(WebhookResult::InvalidSignature)) => Level::Error,
-            (400.., Some(_)) => Level::Warning,
-            _ => Level::Info,
-        },
-        request_id,
-        method: Some(method),
-        path: Some(path),
-        status: answer.reply.status.code(),
-        latency_ms: latency.as_micros() as f64 / 1e3,
-        client,
-        message_id: answer.delivery.as_ref().and_then(|delivery| delivery.message_id.as_deref()),
-        dup: result.and_then(|result| match result {
-            WebhookResult::Created => Some(false),
-            WebhookResult::Duplicate => Some(true),
-            _ => None,
-        }),
-        result: result.map(WebhookResult::label),
-        reason: answer.reason.as_deref(),
-    }
-}
-
-fn response(reply: Reply, request_id: &str) -> tiny_http::Response<std::io::Cursor<Vec<u8>>> {
-    let fields = [("Content-Type", reply.content_type), ("X-Request-ID", request_id)];
-    let fields =
-        fields.into_iter().chain(EVERY_REPLY).chain(reply.headers.iter().map(|(name, value)| (*name, value.as_str())));
-    let response = tiny_http::Response::from_data(reply.body)
-        .with_status_code(reply.status.code())
-        .with_chunked_threshold(usize::MAX); // always a Content-Length: the body is in memory anyway
-    fields.fold(response, |response, (name, value)| {
-        let header = tiny_http::Header::from_bytes(name, value);
-        response.with_header(header.expect("names and values of reply fields are visible ASCII"))
-    })
+/// The gate sends whole requests only, so this is for a connection to it that has broken.
+fn incomplete(reason: String) -> Step {
+    let reply = Reply::detail(Status::BadRequest, "the request's body is incomplete");
+    Step::Answer(Answer { reason: Some(reason), ..reply.into() })
 }

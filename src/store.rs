@@ -1,6 +1,6 @@
 //! The messages on disk: one SQLite connection, many threads.
 //!
-//! It promises that what [`Store::commit`] has returned is on disk whatever happens next, that the messages of one
+//! It promises that what the [`Line`] has said to be stored is on disk whatever happens next, that the messages of one
 //! request are stored all or none, that a page and its total are one view, and that no read holds the connection for
 //! more than about 5 ms, nor a commit for longer than its group and a checkpoint take, so that reads and ingest do not
 //! hold up each other. It leaves to its callers what a message is and how an answer looks.
@@ -8,6 +8,7 @@
 mod buckets;
 mod commit;
 mod count;
+mod line;
 mod maintenance;
 mod needle;
 mod page;
@@ -20,24 +21,24 @@ mod wal;
 mod walk;
 
 pub use commit::{Outcome, Stored};
+pub use line::Line;
 pub use maintenance::{Export, Filter, Maintenance};
 pub use needle::Needle;
 pub use page::{Cursor, Page, Selection, Start};
 pub use row::{Item, Record};
 pub use schema::OpenError;
 
-use crate::message::Message;
 use crate::metrics::Metrics;
 use crate::timestamp::Moment;
-use commit::GROUP_MESSAGES_MAX;
 use count::{Count, seen};
+use line::GROUP_MESSAGES_MAX;
 use rusqlite::{Connection, OptionalExtension, ffi};
 use serde::Serialize;
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tally::Tally;
 use turn::{Side, Turns};
@@ -59,8 +60,9 @@ pub struct Options {
 /// The database, shared by all workers.
 pub struct Store {
     options: Options,
-    queue: commit::Queue,
     turns: Turns,
+    /// The last group could not be committed. Cleared when it has been seen that writing works again.
+    write_failed: AtomicBool,
     searches: AtomicUsize,
     metrics: Arc<Metrics>,
 }
@@ -116,20 +118,7 @@ impl Store {
         let turns = Turns::new(database);
         let counted = turns.view(Deadline::never(), |_| Ok(()));
         counted.map_err(|error| OpenError::new(&options.path, error.to_string()))?;
-        let queue = commit::Queue::start()
-            .map_err(|error| OpenError::new(&options.path, format!("cannot start a thread: {error}")))?;
-        Ok(Store { options, queue, turns, searches: AtomicUsize::new(0), metrics })
-    }
-
-    /// Commits the messages of one request and calls `tell` with what became of each, in their order: by this thread or
-    /// by another, after this function has returned or before. It waits for a lock or the disk only after it has called
-    /// `make_way`.
-    ///
-    /// When it says [`Stored`], they are on disk: after a power cut they are still there. When it says [`Unavailable`]
-    /// (disk full, database locked by another process, I/O error) it is not certain that any of them is, and sending them
-    /// again is safe.
-    pub fn commit(&self, messages: Vec<Message>, tell: impl FnOnce(Outcome) + Send + 'static, make_way: impl FnOnce()) {
-        self.queue.commit(messages, Box::new(tell), make_way, &self.turns, &self.metrics);
+        Ok(Store { options, turns, write_failed: AtomicBool::new(false), searches: AtomicUsize::new(0), metrics })
     }
 
     /// A page of messages and how many match on all pages.
@@ -174,17 +163,17 @@ impl Store {
     pub fn ready(&self) -> Result<(), Unavailable> {
         let mut turn = self.turns.take(Side::Read);
         turn.check_file().map_err(|error| Unavailable::from(&error))?; // a write to a file that was moved would succeed
-        if self.queue.write_failed.load(Ordering::Relaxed) {
+        if self.write_failed.load(Ordering::Relaxed) {
             turn.try_write()
                 .map_err(|error| Unavailable(format!("the last write failed, and so does a new one: {error}")))?;
-            self.queue.write_failed.store(false, Ordering::Relaxed);
+            self.write_failed.store(false, Ordering::Relaxed);
         }
         turn.answers()
     }
 
     /// Whether the last write failed. Unlike [`Store::ready`], this never waits for the database.
     pub fn write_failed(&self) -> bool {
-        self.queue.write_failed.load(Ordering::Relaxed)
+        self.write_failed.load(Ordering::Relaxed)
     }
 
     /// Bytes that are left for this user on the file system of the database, if it says so.

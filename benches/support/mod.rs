@@ -254,8 +254,10 @@ pub fn load_by_stage(service: &Service, requests: &[Vec<u8>], connections: usize
     let own_before = own_cpu();
     let load = load(service.address, requests, connections);
     let own = own_cpu() - own_before;
-    let (gate, log) = (service.cpu_of("connection"), service.cpu_of("log"));
-    let workers = service.cpu_of("worker") + service.cpu_of("teller");
+    // Builds up to 0.1.0 had a thread for each connection, and workers that wrote.
+    let (gate, log) = (service.cpu_of("gate") + service.cpu_of("connection"), service.cpu_of("log"));
+    let storing = ["worker", "writer", "notifier", "checkpointer", "teller"];
+    let workers = storing.into_iter().map(|name| service.cpu_of(name)).sum::<Duration>();
     let tiny_http = service.cpu_of("").saturating_sub(gate + workers + log);
     let per_1000 = |time: Duration| time.as_secs_f64() * 1e6 / requests.len() as f64;
     let [gate, tiny_http, workers, log, own] = [gate, tiny_http, workers, log, own].map(per_1000);

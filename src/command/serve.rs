@@ -4,7 +4,7 @@ use crate::access::Access;
 use crate::api::Api;
 use crate::command::{CONFIG, FAILED, Failure, IO_ERROR};
 use crate::config::Config;
-use crate::gate::{self, Gate};
+use crate::gate::{self, Gate, Limits};
 use crate::log::{Level, Log};
 use crate::metrics::Metrics;
 use crate::server::Server;
@@ -20,19 +20,17 @@ use std::path::Path;
 use std::process::exit;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// For the requests in flight, after the first signal.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
 
-/// Connections between gate and tiny_http for each worker: a delivery leaves its worker while it waits for its COMMIT, so
-/// more requests are under way than workers, and a group can be larger than their number.
-const CONNECTIONS_PER_WORKER: usize = 4;
+/// Descriptors beside those of the gate: the database and its logs, twice with the checkpointer's, the private socket,
+/// stdout, signals, systemd.
+const DESCRIPTORS_BESIDE: usize = 48;
 
-/// Descriptors beside those of clients (one for each) and of the connections to tiny_http (three): the database and its
-/// logs, the private socket, stdout, signals, systemd.
-const DESCRIPTORS_BESIDE: usize = 64;
+/// With room for fewer clients than this the service does not start.
+const CONNECTIONS_MIN: usize = 16;
 
 /// For the workers to end when the clients have used up the drain's time.
 const STOP_TIME: Duration = Duration::from_millis(200);
@@ -43,14 +41,16 @@ const LOG_TIME: Duration = Duration::from_secs(1);
 pub(super) fn serve() -> Result<(), Failure> {
     let config = Config::from_env().map_err(|error| Failure { status: CONFIG, text: error.to_string() })?;
     let failed = |what: String| Failure { status: FAILED, text: what };
-    let deliveries = (config.workers * CONNECTIONS_PER_WORKER).min(config.limits.connections_max);
-    let descriptors = deliveries * 3 + config.limits.descriptors_max() + DESCRIPTORS_BESIDE;
-    raise_descriptor_limit(descriptors as u64).map_err(|text| Failure { status: CONFIG, text })?;
+    // One worker is left for deliveries, whatever the others do.
+    let lone = config.workers.saturating_sub(1).max(1);
+    let mut limits = config.limits;
+    let configured = limits.connections_max;
+    limits.connections_max = connections_that_fit(&limits, lone).map_err(|text| Failure { status: CONFIG, text })?;
     let inherited = systemd::inherited_listener().map_err(|text| Failure { status: CONFIG, text })?;
     let log = Log::start(config.log_level).map_err(|error| failed(format!("cannot start the log: {error}")))?;
     log_panics(&log);
-    let serving = Arc::new(AtomicBool::new(false));
-    let signal = watch_signals(&log, &serving).map_err(|error| failed(format!("cannot handle signals: {error}")))?;
+    let starting = Arc::new(AtomicBool::new(true));
+    let mut signals = handle_signals(&starting).map_err(|error| failed(format!("cannot handle signals: {error}")))?;
 
     let metrics = Arc::new(Metrics::new());
     let begun = Instant::now();
@@ -79,12 +79,13 @@ pub(super) fn serve() -> Result<(), Failure> {
     let anybody_reads = matches!(config.access, Access::Hosts(_));
     let api =
         Api::new(config.secrets, config.access, Arc::clone(&store), metrics.clone(), log.clone(), stopping.clone());
-    let (private, upstream) =
-        gate::bind(&directory, deliveries).map_err(|error| failed(format!("cannot make a private socket: {error}")))?;
-    let server = Server::start(private, config.workers, Arc::new(api), metrics.clone(), log.clone())
-        .map_err(|error| failed(format!("cannot start {} workers: {error}. Set WORKERS lower.", config.workers)))?;
-    serving.store(true, Ordering::SeqCst); // from here on a signal lets requests in flight be answered
-    let gate = Gate::start(listener, upstream, config.limits, config.trusted_proxies, metrics, log.clone()).map_err(
+    let (listener_of_workers, private) =
+        gate::bind(&directory).map_err(|error| failed(format!("cannot make a private socket: {error}")))?;
+    let server = Server::start(listener_of_workers, lone + 1, api, Arc::clone(&store), metrics.clone(), log.clone())
+        .map_err(|error| failed(format!("cannot start {} workers: {error}. Set WORKERS lower.", lone + 1)))?;
+    starting.store(false, Ordering::SeqCst); // from here on a signal lets requests in flight be answered
+    let connections_max = limits.connections_max;
+    let gate = Gate::start(listener, (private, lone), limits, config.trusted_proxies, metrics, log.clone()).map_err(
         |error| {
             failed(format!(
                 "cannot connect {} workers: {error}. Set WORKERS lower, or allow more threads (ulimit -u, the \
@@ -101,6 +102,12 @@ pub(super) fn serve() -> Result<(), Failure> {
         "sqlite_version": sqlite_version(),
     });
     log.event(Level::Info, "listening", details);
+    if connections_max < configured {
+        let message =
+            "fewer file descriptors are allowed than MAX_CONNECTIONS needs; raise ulimit -n (systemd: LimitNOFILE=)";
+        let details = json!({ "connections_max": connections_max, "configured": configured });
+        log.event(Level::Warning, message, details);
+    }
     if anybody_reads && !address.ip().to_canonical().is_loopback() {
         let message = "whoever reaches this address can read all messages; set READ_TOKEN, or listen on 127.0.0.1";
         log.event(Level::Warning, message, json!({ "address": address.to_string() }));
@@ -114,7 +121,8 @@ pub(super) fn serve() -> Result<(), Failure> {
     let feeder = systemd::feed_watchdog(alive, log.clone())
         .map_err(|error| failed(format!("cannot start a thread: {error}")))?;
 
-    let signal = signal.recv().map_err(|_| failed("the thread that waits for signals is gone".to_owned()))?;
+    let signal = signals.forever().next();
+    end_at_next(signals, &log).map_err(|error| failed(format!("cannot start a thread: {error}")))?;
     stopping.store(true, Ordering::Relaxed);
     log.event(Level::Info, "stopping", json!({ "signal": signal }));
     drop(feeder);
@@ -136,46 +144,47 @@ pub(super) fn serve() -> Result<(), Failure> {
 }
 
 /// Raises the soft limit of descriptors to the hard one; the soft one is 1024 for the sake of programs that use select(2).
-/// Fails when what is configured can come to more: without a descriptor SQLite could not open its files, and tiny_http
-/// panics.
-fn raise_descriptor_limit(needed: u64) -> Result<(), String> {
+/// Where even that is less than the settings can come to, returns how many connections fit: without a descriptor SQLite
+/// could not open its files, and tiny_http panics.
+fn connections_that_fit(limits: &Limits, lone: usize) -> Result<usize, String> {
     let limit = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     let allowed = if raised.is_ok() { limit.maximum } else { limit.current };
-    match allowed {
-        Some(allowed) if allowed < needed => Err(format!(
-            "{allowed} file descriptors are allowed, and it can come to {needed}. Raise ulimit -n (systemd: LimitNOFILE=), \
-             or set MAX_CONNECTIONS or WORKERS lower."
-        )),
-        _ => Ok(()), // None is no limit
+    let Some(allowed) = allowed else { return Ok(limits.connections_max) }; // no limit
+    let beside = limits.descriptors_max(lone) - limits.connections_max + DESCRIPTORS_BESIDE;
+    let fit = usize::try_from(allowed).unwrap_or(usize::MAX).saturating_sub(beside);
+    if fit >= CONNECTIONS_MIN.min(limits.connections_max) {
+        return Ok(fit.min(limits.connections_max));
     }
+    Err(format!(
+        "{allowed} file descriptors are allowed, and the service needs {} for {CONNECTIONS_MIN} clients. Raise ulimit -n \
+         (systemd: LimitNOFILE=), or set WORKERS lower.",
+        beside + CONNECTIONS_MIN
+    ))
 }
 
-/// Takes over the signals that end the service, in a thread that sends the first one. As PID 1 of a container the process
-/// would otherwise not even get them. A second one ends the process at once, and so does any before it is `serving`:
-/// a migration is one transaction, which the next start begins again.
-fn watch_signals(log: &Log, serving: &Arc<AtomicBool>) -> std::io::Result<Receiver<i32>> {
+/// Takes over the signals that end the service: as PID 1 of a container the process would otherwise not even get them.
+/// As long as `starting` is true, one ends the process at once, with status 0: a migration is one transaction, which the
+/// next start begins again.
+fn handle_signals(starting: &Arc<AtomicBool>) -> std::io::Result<Signals> {
     // A write beyond RLIMIT_FSIZE then fails with EFBIG, which is answered 503, where the signal would kill the process.
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
-    let (first, receiver) = channel();
-    let (log, serving) = (log.clone(), Arc::clone(serving));
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::flag::register_conditional_shutdown(signal, 0, Arc::clone(starting))?;
+    }
+    Signals::new([SIGTERM, SIGINT])
+}
+
+/// From now on a signal ends the process at once, whatever is in flight.
+fn end_at_next(mut signals: Signals, log: &Log) -> std::io::Result<()> {
+    let log = log.clone();
     let watch = move || {
-        let mut stopping = false;
-        for signal in signals.forever() {
-            if serving.load(Ordering::SeqCst) && !stopping {
-                stopping = true;
-                let _ = first.send(signal); // nobody receives it only when the service is ending already
-                continue;
-            }
-            let status = if stopping { FAILED } else { 0 };
-            log.event(Level::Warning, "stopped at once", json!({ "signal": signal }));
-            log.flush(LOG_TIME);
-            exit(i32::from(status));
-        }
+        let Some(signal) = signals.forever().next() else { return };
+        log.event(Level::Warning, "stopped at once", json!({ "signal": signal }));
+        log.flush(LOG_TIME);
+        exit(i32::from(FAILED));
     };
-    std::thread::Builder::new().name("signal".to_owned()).spawn(watch)?;
-    Ok(receiver)
+    std::thread::Builder::new().name("signal".to_owned()).spawn(watch).map(|_| ())
 }
 
 /// A broken invariant ends the process (Cargo.toml); this says in the log which.

@@ -5,15 +5,16 @@ use crate::metrics::Rejection;
 /// Most bytes of the line that gives a chunk's size, its extensions included. Real ones have 3 to 6.
 const SIZE_LINE_BYTES_MAX: usize = 256;
 
-/// Most bytes of extensions and trailers over a whole body. They mean nothing here, and without a bound a body of
-/// one-byte chunks could cost 256 times its size in work.
-const IGNORED_BYTES_MAX: usize = 16 << 10;
+/// On the wire a body may take at most twice its bytes, and so many more: sizes, extensions and trailers mean nothing
+/// here, and in chunks of one byte a body would otherwise cost six times its bytes.
+const FRAMING_BYTES_SPARE: usize = 64 << 10;
 
 /// How far a chunked body has been decoded.
 pub(super) struct Chunked {
     next: Next,
     body_bytes_max: usize,
-    ignored_bytes: usize,
+    /// Bytes on the wire that are not the body's.
+    framing_bytes: usize,
 }
 
 /// What the next byte belongs to.
@@ -27,7 +28,7 @@ enum Next {
 
 impl Chunked {
     pub(super) fn new(body_bytes_max: usize) -> Chunked {
-        Chunked { next: Next::Size, body_bytes_max, ignored_bytes: 0 }
+        Chunked { next: Next::Size, body_bytes_max, framing_bytes: 0 }
     }
 
     /// Decodes what can be decoded of `input` to the end of `body`. Returns how many bytes of the input are done with,
@@ -39,8 +40,8 @@ impl Chunked {
             match self.next {
                 Next::Size => {
                     let Some(line) = line(rest)? else { return Ok((done, false)) };
-                    let size = self.size(line)?;
-                    done += line.len() + 2;
+                    let size = size(line)?;
+                    done += self.frame(line, body)?;
                     self.next = match size {
                         0 => Next::Trailer,
                         _ if size <= (self.body_bytes_max - body.len()) as u64 => Next::Data(size as usize),
@@ -59,7 +60,7 @@ impl Chunked {
                 }
                 Next::DataEnd => match rest {
                     [b'\r', b'\n', ..] => {
-                        done += 2;
+                        done += self.frame(b"", body)?;
                         self.next = Next::Size;
                     }
                     [] | [b'\r'] => return Ok((done, false)),
@@ -67,37 +68,36 @@ impl Chunked {
                 },
                 Next::Trailer => {
                     let Some(line) = line(rest)? else { return Ok((done, false)) };
-                    done += line.len() + 2;
+                    done += self.frame(line, body)?;
                     if line.is_empty() {
                         return Ok((done, true));
                     }
-                    self.ignore(line)?;
                 }
             }
         }
     }
 
-    /// 1 to 16 hexadecimal digits, then perhaps extensions after a semicolon.
-    fn size(&mut self, line: &[u8]) -> Result<u64, Rejection> {
-        let (digits, extensions) = line.split_at(memchr::memchr(b';', line).unwrap_or(line.len()));
-        self.ignore(extensions)?;
-        if !(1..=16).contains(&digits.len()) {
-            return Err(Rejection::BadChunk);
-        }
-        digits.iter().try_fold(0, |size, &digit| {
-            let value = char::from(digit).to_digit(16).ok_or(Rejection::BadChunk)?;
-            Ok(size << 4 | u64::from(value))
-        })
-    }
-
-    fn ignore(&mut self, bytes: &[u8]) -> Result<(), Rejection> {
-        self.ignored_bytes += bytes.len();
+    /// Counts a line that is not the body's, CR LF included, and returns its length.
+    fn frame(&mut self, line: &[u8], body: &[u8]) -> Result<usize, Rejection> {
+        self.framing_bytes += line.len() + 2;
         let control = |&byte: &u8| byte < b' ' && byte != b'\t' || byte == 0x7f;
-        if self.ignored_bytes <= IGNORED_BYTES_MAX && !bytes.iter().any(control) {
-            return Ok(());
+        if self.framing_bytes <= body.len() + FRAMING_BYTES_SPARE && !line.iter().any(control) {
+            return Ok(line.len() + 2);
         }
         Err(Rejection::BadChunk)
     }
+}
+
+/// 1 to 16 hexadecimal digits, then perhaps extensions after a semicolon.
+fn size(line: &[u8]) -> Result<u64, Rejection> {
+    let digits = &line[..memchr::memchr(b';', line).unwrap_or(line.len())];
+    if !(1..=16).contains(&digits.len()) {
+        return Err(Rejection::BadChunk);
+    }
+    digits.iter().try_fold(0, |size, &digit| {
+        let value = char::from(digit).to_digit(16).ok_or(Rejection::BadChunk)?;
+        Ok(size << 4 | u64::from(value))
+    })
 }
 
 /// The first line without its CR LF, once it is whole.

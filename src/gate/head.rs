@@ -6,6 +6,7 @@
 
 use super::Limits;
 use crate::metrics::Rejection;
+use crate::path::Path;
 
 /// What the gate has to know of a whole head to go on.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,6 +18,10 @@ pub(super) struct Head {
     pub(super) keep_alive: Option<&'static str>,
     /// The client waits for `100 Continue` before it sends the body.
     pub(super) expects_continue: bool,
+    /// POST /webhook.
+    pub(super) is_delivery: bool,
+    /// The answer has no body, whatever its length.
+    pub(super) is_head: bool,
 }
 
 /// Where the body ends (RFC 9112 section 6.3).
@@ -49,7 +54,10 @@ struct RequestLine {
     /// HTTP/1.0 or HTTP/1.1.
     minor: u8,
     /// POST /webhook, whose body must have a length (RFC 9110 section 8.6).
-    needs_body: bool,
+    is_delivery: bool,
+    is_head: bool,
+    /// The path exists and has the method.
+    is_routed: bool,
     /// The authority of an absolute-form target, which counts in place of `Host` (RFC 9112 section 3.2.2).
     authority: Option<Vec<u8>>,
 }
@@ -119,9 +127,11 @@ fn request_line(line: &[u8], end: usize, forward: &mut Vec<u8>) -> Result<Reques
     for part in [method, b" ", slash, path, b" HTTP/1.1\r\n"] {
         forward.extend_from_slice(part);
     }
-    // Without a length a request has no body (RFC 9112 section 6.3), and the one endpoint that needs one says so.
-    let needs_body = method == b"POST" && matches!(path.strip_prefix(b"/webhook"), Some([] | [b'?', ..]));
-    Ok(RequestLine { end, minor, needs_body, authority: authority.map(<[u8]>::to_vec) })
+    let (method, is_head) = (std::str::from_utf8(method).unwrap_or_default(), method == b"HEAD");
+    let path = std::str::from_utf8(path).unwrap_or_default().split('?').next().unwrap_or_default();
+    let route = Path::route(method, path);
+    let (is_routed, is_delivery) = (route.is_ok(), matches!(route, Ok(Path::Webhook)));
+    Ok(RequestLine { end, minor, is_delivery, is_head, is_routed, authority: authority.map(<[u8]>::to_vec) })
 }
 
 /// Splits a target (RFC 9112 section 3.2) into the authority of the absolute form, and path and query, where the path
@@ -203,10 +213,16 @@ fn finish(
         (true, None) => codings.framing(request_line.minor)?,
         (false, Some(length)) if length <= limits.body_bytes_max as u64 => Framing::Length(length as usize),
         (false, Some(_)) => return Err(Rejection::BodyBytesMax),
-        (false, None) if request_line.needs_body => return Err(Rejection::LengthRequired),
+        // Without a length a request has no body (RFC 9112 section 6.3), and the one endpoint that needs one says so.
+        (false, None) if request_line.is_delivery => return Err(Rejection::LengthRequired),
         (false, None) => Framing::Absent,
     };
-    Ok(Head { bytes: request_line.end + lines.len(), framing, keep_alive, expects_continue })
+    if !request_line.is_routed && !matches!(framing, Framing::Absent | Framing::Length(0)) {
+        return Err(Rejection::Unrouted); // before a body is read that nobody wants
+    }
+    let RequestLine { is_delivery, is_head, .. } = *request_line;
+    let bytes = request_line.end + lines.len();
+    Ok(Head { bytes, framing, keep_alive, expects_continue, is_delivery, is_head })
 }
 
 /// Digits and nothing else: a sign, a list and the empty value are how requests are smuggled. A number beyond 64 bits

@@ -1,234 +1,369 @@
-//! The way to tiny_http: a private Unix socket, and the fixed set of connections over it.
+//! The way to tiny_http: a private Unix socket, and a fixed set of connections over it.
 //!
 //! The socket is bound in a directory that only this user can enter, and both are removed at once: nobody else can
 //! reach it, and a killed process leaves nothing behind. What remains is a descriptor of the socket's inode (O_PATH),
 //! and `/proc/self/fd/N` leads to it.
 //!
-//! 1. The number of connections is fixed. Who wants one when all are in use waits, at most [`BORROW_TIME`].
+//! 1. The first [`PIPELINES`] connections are pipelined: they carry small deliveries, and all that become whole in one
+//!    turn of the loop go in one write. The others are lone: one request at a time, so that a search of 30 s, or a body
+//!    of 4 MiB, holds up no delivery.
 //! 2. They are opened one at a time, each proven by a round trip before the next: tiny_http queues connections that
-//!    come at once behind others that never end (DESIGN.md, "Why a gate stands in front of tiny_http").
-//! 3. A connection carries one request at a time, and its response is read whole before it is given back.
-//! 4. One that failed is not used again: the next that gets its place opens a new one first.
+//!    come at once behind others that never end (docs of gate.rs).
+//! 3. The answers of a connection come in the order of its requests.
+//! 4. A connection that fails, or is silent for too long, fails every request under way on it; it is opened again.
 
-use crate::metrics::Rejection;
-use crate::mutex::UNPOISONED;
+use super::ClientId;
 use crate::server::PROBE_TARGET;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fs::{Mode, OFlags};
+use std::collections::VecDeque;
 use std::io::{Error, ErrorKind, Read, Result, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::{Condvar, Mutex};
-use std::time::Duration;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
 
-/// How long a request waits for a connection to become free before it is answered 503.
-const BORROW_TIME: Duration = Duration::from_secs(10);
+/// Pipelined connections. One does as well; with two, one that fails takes half of the deliveries under way with it.
+pub(super) const PIPELINES: usize = 2;
 
-/// Longest silence of tiny_http in the middle of an exchange. The slowest answer is a search that uses up its 30 s.
+/// Longest silence on a connection with requests under way. The slowest answer is a search that uses up its 30 s.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 
-/// Longest wait for the answer to a probe, which waits only for a worker.
+/// Longest wait for the answer to the request that proves a connection; it waits only for a worker.
 const PROBE_TIME: Duration = Duration::from_secs(10);
 
-/// Longest head of a response. A Link is at most three times as long as the query that it repeats.
-const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Between two tries to open a connection.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// A body up to this size is sent in one write with its head.
-const ONE_WRITE_BYTES_MAX: usize = 16 << 10;
+/// Most bytes read at once.
+const READ_BYTES: usize = 64 << 10;
 
-/// The fixed set of connections.
-pub struct Upstream {
-    socket: OwnedFd,
-    /// Held for a push or a pop.
-    free: Mutex<Free>,
-    freed: Condvar,
-    /// Held while a connection is opened and proven (invariant 2), [`PROBE_TIME`] at the longest.
-    opening: Mutex<()>,
+/// The private socket's inode, by which it can be connected to.
+pub struct Private(OwnedFd);
+
+/// All connections.
+pub(super) struct Upstream {
+    private: Private,
+    connections: Vec<Connection>,
+    buffer: Vec<u8>,
 }
 
-struct Free {
-    /// One place per connection that is not in use; `None` where it has to be opened first.
-    places: Vec<Option<UnixStream>>,
-    /// Requests that wait for a place: std's Condvar makes a system call even to wake nobody.
-    waiting: usize,
+struct Connection {
+    /// None: it has to be opened, at this instant or later.
+    stream: std::result::Result<UnixStream, Instant>,
+    /// It has been proven.
+    open: bool,
+    /// Requests that are written or are to be written, whose answers have not come.
+    under_way: VecDeque<Exchange>,
+    /// Requests that are not written yet.
+    output: Vec<u8>,
+    /// Waits for room in the socket's buffer.
+    blocked: bool,
+    /// What came of answers that are not whole.
+    input: Vec<u8>,
+    /// Since then nothing has come.
+    silent_since: Instant,
 }
 
-/// Binds the private socket, for `connections` connections that [`Gate::start`](super::Gate::start) opens.
+/// A request under way.
+pub(super) struct Exchange {
+    pub(super) asker: Asker,
+    /// It is a HEAD, whose answer has a length and no body.
+    pub(super) is_head: bool,
+}
+
+/// Who gets an answer.
+pub(super) enum Asker {
+    Client(ClientId),
+    /// Whoever wants to know whether the workers answer; dropped when they do not.
+    Prober(Sender<()>),
+    /// The connection itself, which is being proven.
+    Opening,
+}
+
+/// What became of a client's request: a response, or nothing.
+pub(super) type Answered = (ClientId, Option<Response>);
+
+/// A response without its `Connection` field.
+pub(super) struct Response {
+    bytes: Vec<u8>,
+    /// Where the empty line stands that ends the head.
+    head_end: usize,
+}
+
+impl Response {
+    /// The bytes, with that field at the end of the head.
+    pub(super) fn with_field(mut self, field: &str) -> Vec<u8> {
+        self.bytes.splice(self.head_end..self.head_end, field.bytes());
+        self.bytes
+    }
+}
+
+/// Binds the private socket.
 ///
 /// `fallback` is a directory to bind in where the one for temporary files cannot be used: a container made from
 /// nothing has no /tmp. Fails when neither can be written, or when their paths are too long for a socket (108 bytes).
-pub fn bind(fallback: &Path, connections: usize) -> Result<(UnixListener, Upstream)> {
+pub fn bind(fallback: &Path) -> Result<(UnixListener, Private)> {
     let temporary = std::env::temp_dir();
-    let (listener, socket) = bind_in(&temporary).or_else(|first| {
+    bind_in(&temporary).or_else(|first| {
         let both = |error| format!("{}: {first}; {}: {error}", temporary.display(), fallback.display());
         bind_in(fallback).map_err(|error| Error::new(error.kind(), both(error)))
-    })?;
-    let places = (0..connections).map(|_| None).collect();
-    Ok((
-        listener,
-        Upstream {
-            socket,
-            free: Mutex::new(Free { places, waiting: 0 }),
-            freed: Condvar::new(),
-            opening: Mutex::new(()),
-        },
-    ))
+    })
 }
 
-pub(super) fn bind_in(directory: &Path) -> Result<(UnixListener, OwnedFd)> {
+fn bind_in(directory: &Path) -> Result<(UnixListener, Private)> {
     let private = directory.join(format!("webhook-inbox-{:016x}", fastrand::u64(..)));
     std::fs::DirBuilder::new().mode(0o700).create(&private)?; // fails if it exists, so it is ours alone
     let path = private.join("s");
     let bound = UnixListener::bind(&path).and_then(|listener| {
         let socket = rustix::fs::open(&path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
         std::fs::remove_file(&path)?;
-        Ok((listener, socket))
+        Ok((listener, Private(socket)))
     });
     std::fs::remove_dir(&private).and(bound)
 }
 
 impl Upstream {
-    /// Opens every connection, one after the other.
-    pub(super) fn open_all(&self) -> Result<()> {
-        let mut free = self.free.lock().expect(UNPOISONED);
-        for place in free.places.iter_mut() {
-            *place = Some(self.open()?);
+    /// [`PIPELINES`] pipelined connections, and so many lone ones; none of them is open yet.
+    pub(super) fn new(private: Private, lone: usize) -> Upstream {
+        let now = Instant::now();
+        let connection = |_| Connection {
+            stream: Err(now),
+            open: false,
+            under_way: VecDeque::new(),
+            output: Vec::new(),
+            blocked: false,
+            input: Vec::new(),
+            silent_since: now,
+        };
+        Upstream { private, connections: (0..PIPELINES + lone).map(connection).collect(), buffer: vec![0; READ_BYTES] }
+    }
+
+    /// Opens the next connection that is not open, unless one is being proven or it is too early. Its events carry its
+    /// number.
+    pub(super) fn open_next(&mut self, epoll: &OwnedFd, now: Instant) -> Result<()> {
+        let proving = |connection: &Connection| connection.stream.is_ok() && !connection.open;
+        if self.connections.iter().any(proving) {
+            return Ok(());
         }
+        let due = |connection: &Connection| connection.stream.as_ref().is_err_and(|due| *due <= now);
+        let Some(index) = self.connections.iter().position(due) else { return Ok(()) };
+        let connection = &mut self.connections[index];
+        let opened = self.private.connect().and_then(|stream| {
+            epoll::add(epoll, &stream, EventData::new_u64(index as u64), EventFlags::IN)?;
+            Ok(stream)
+        });
+        match opened {
+            Ok(stream) => connection.stream = Ok(stream),
+            Err(error) => {
+                connection.stream = Err(now + RETRY_PAUSE);
+                return Err(error);
+            }
+        }
+        let head = format!("GET {PROBE_TARGET} HTTP/1.1\r\n\r\n");
+        self.send(index, head.as_bytes(), Exchange { asker: Asker::Opening, is_head: false }, now);
         Ok(())
     }
 
-    /// Has a worker answer a request on one of the connections. Not on a new one: for that tiny_http may start a thread,
-    /// and panics when it cannot.
-    pub(super) fn probe(&self) -> Result<()> {
-        self.exchange(&mut probe_head(), &[], || "", &mut Vec::new())
-            .map_err(|rejection| Error::other(rejection.label()))
+    /// Whether all connections are open.
+    pub(super) fn is_open(&self) -> bool {
+        self.connections.iter().all(|connection| connection.open)
     }
 
-    /// Sends one request, and writes the response into `answer`, with what `connection` says by then in place of
-    /// tiny_http's own `Connection` and `Server` fields.
-    pub(super) fn exchange(
-        &self,
-        head: &mut Vec<u8>,
-        body: &[u8],
-        connection: impl FnMut() -> &'static str,
-        answer: &mut Vec<u8>,
-    ) -> std::result::Result<(), Rejection> {
-        let place = self.borrow().ok_or(Rejection::UpstreamBusy)?;
-        let exchanged = place.map_or_else(|| self.open(), Ok).and_then(|mut stream| {
-            if body.len() <= ONE_WRITE_BYTES_MAX {
-                head.extend_from_slice(body);
-                stream.write_all(head)?;
-            } else {
-                stream.write_all(head)?;
-                stream.write_all(body)?;
+    /// The pipelined connection with the fewest requests under way; None while none is open.
+    pub(super) fn pipeline(&self) -> Option<usize> {
+        let open = (0..PIPELINES).filter(|&index| self.connections[index].open);
+        open.min_by_key(|&index| self.connections[index].under_way.len())
+    }
+
+    /// A lone connection without a request.
+    pub(super) fn lone(&self) -> Option<usize> {
+        let free = |&index: &usize| self.connections[index].open && self.connections[index].under_way.is_empty();
+        (PIPELINES..self.connections.len()).find(free)
+    }
+
+    /// Puts a request behind those that are to be written.
+    pub(super) fn send(&mut self, index: usize, request: &[u8], exchange: Exchange, now: Instant) {
+        let connection = &mut self.connections[index];
+        if connection.under_way.is_empty() {
+            connection.silent_since = now;
+        }
+        connection.output.extend_from_slice(request);
+        connection.under_way.push_back(exchange);
+    }
+
+    /// Writes what is to be written, as far as the sockets take it: to each connection at once.
+    pub(super) fn flush(&mut self, epoll: &OwnedFd, now: Instant, answered: &mut Vec<Answered>) {
+        for index in 0..self.connections.len() {
+            let connection = &mut self.connections[index];
+            if !connection.output.is_empty() && !connection.blocked && connection.write(epoll, index).is_err() {
+                self.fail(index, now, answered);
             }
-            wait_for_response(&stream)?;
-            read_response(&mut stream, head.starts_with(b"HEAD "), connection, answer)?;
-            Ok(stream)
-        });
-        let (place, outcome) = match exchanged {
-            Ok(stream) => (Some(stream), Ok(())),
-            Err(_) => (None, Err(Rejection::UpstreamFailed)),
-        };
-        let mut free = self.free.lock().expect(UNPOISONED);
-        free.places.push(place);
-        if free.waiting > 0 {
-            self.freed.notify_one();
         }
-        outcome
     }
 
-    /// A place out of the set, or `None` if none has become free in time.
-    fn borrow(&self) -> Option<Option<UnixStream>> {
-        let mut free = self.free.lock().expect(UNPOISONED);
-        if free.places.is_empty() {
-            free.waiting += 1;
-            free = self.freed.wait_timeout_while(free, BORROW_TIME, |free| free.places.is_empty()).expect(UNPOISONED).0;
-            free.waiting -= 1;
+    /// Reads and writes what a connection's event says that it can.
+    pub(super) fn on_event(
+        &mut self,
+        index: usize,
+        flags: EventFlags,
+        epoll: &OwnedFd,
+        now: Instant,
+        answered: &mut Vec<Answered>,
+    ) {
+        let connection = &mut self.connections[index];
+        let writable = flags.contains(EventFlags::OUT);
+        let written = if writable { connection.write(epoll, index) } else { Ok(()) };
+        if written.and_then(|()| connection.read(&mut self.buffer, now, answered)).is_err() {
+            self.fail(index, now, answered);
         }
-        free.places.pop()
     }
 
-    fn open(&self) -> Result<UnixStream> {
-        let _one_at_a_time = self.opening.lock().expect(UNPOISONED);
-        let mut stream = UnixStream::connect(format!("/proc/self/fd/{}", self.socket.as_raw_fd()))?;
-        stream.set_read_timeout(Some(PROBE_TIME))?;
-        stream.set_write_timeout(Some(PROBE_TIME))?;
-        stream.write_all(&probe_head())?;
-        read_response(&mut stream, false, || "", &mut Vec::new())?;
-        stream.set_read_timeout(Some(ANSWER_TIME))?;
+    /// When something is due by [`Upstream::fail_silent`] or [`Upstream::open_next`].
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.connections.iter().filter_map(Connection::deadline).min()
+    }
+
+    /// Fails the connections that have been silent for too long.
+    pub(super) fn fail_silent(&mut self, now: Instant, answered: &mut Vec<Answered>) {
+        for index in 0..self.connections.len() {
+            let connection = &self.connections[index];
+            if connection.stream.is_ok() && connection.deadline().is_some_and(|deadline| deadline <= now) {
+                self.fail(index, now, answered);
+            }
+        }
+    }
+
+    fn fail(&mut self, index: usize, now: Instant, answered: &mut Vec<Answered>) {
+        let connection = &mut self.connections[index];
+        let again = if connection.open { now } else { now + RETRY_PAUSE };
+        connection.stream = Err(again); // closing it takes it out of epoll
+        connection.open = false;
+        connection.blocked = false;
+        connection.output.clear();
+        connection.input.clear();
+        for exchange in connection.under_way.drain(..) {
+            if let Asker::Client(client) = exchange.asker {
+                answered.push((client, None));
+            }
+        }
+    }
+}
+
+impl Private {
+    fn connect(&self) -> Result<UnixStream> {
+        // The kernel's queue of the socket is longer than there are connections, so this does not wait.
+        let stream = UnixStream::connect(format!("/proc/self/fd/{}", self.0.as_raw_fd()))?;
+        stream.set_nonblocking(true)?;
         Ok(stream)
     }
 }
 
-/// A request that a worker answers without asking the database.
-fn probe_head() -> Vec<u8> {
-    format!("GET {PROBE_TARGET} HTTP/1.1\r\n\r\n").into_bytes()
-}
+impl Connection {
+    fn deadline(&self) -> Option<Instant> {
+        match &self.stream {
+            Err(due) => Some(*due),
+            Ok(_) if self.under_way.is_empty() => None,
+            Ok(_) => Some(self.silent_since + if self.open { ANSWER_TIME } else { PROBE_TIME }),
+        }
+    }
 
-/// Waits until the response begins. A read would wait as well, but whoever reads from a Unix socket is also woken when
-/// the other side takes what was sent, only to find nothing and to sleep again: 2.8 switches of context for each message
-/// in the gate, in place of 2.0 (voluntary_ctxt_switches in /proc), and 1 to 5 percent of the rate. `poll` is woken
-/// only by what it waits for.
-fn wait_for_response(stream: &UnixStream) -> Result<()> {
-    let time = Timespec { tv_sec: ANSWER_TIME.as_secs() as i64, tv_nsec: 0 };
-    match rustix::io::retry_on_intr(|| poll(&mut [PollFd::new(stream, PollFlags::IN)], Some(&time)))? {
-        0 => Err(Error::from(ErrorKind::TimedOut)),
-        _ => Ok(()),
+    fn write(&mut self, epoll: &OwnedFd, index: usize) -> Result<()> {
+        let Ok(stream) = &mut self.stream else { return Ok(()) };
+        let mut written = 0;
+        let blocked = loop {
+            if written == self.output.len() {
+                break false;
+            }
+            match stream.write(&self.output[written..]) {
+                Ok(count) => written += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break true,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        };
+        self.output.drain(..written);
+        if blocked != self.blocked {
+            self.blocked = blocked;
+            let flags = if blocked { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
+            epoll::modify(epoll, stream.as_fd(), EventData::new_u64(index as u64), flags)?;
+        }
+        Ok(())
+    }
+
+    /// Reads once, and takes the responses that are whole.
+    fn read(&mut self, buffer: &mut [u8], now: Instant, answered: &mut Vec<Answered>) -> Result<()> {
+        let Ok(stream) = &mut self.stream else { return Ok(()) };
+        match stream.read(buffer) {
+            Ok(0) => return Err(Error::from(ErrorKind::UnexpectedEof)),
+            Ok(count) => self.input.extend_from_slice(&buffer[..count]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        self.silent_since = now;
+        let mut taken = 0;
+        while let Some(exchange) = self.under_way.front() {
+            let Some((head_end, end)) = response_end(&self.input[taken..], exchange.is_head)? else { break };
+            let Some(Exchange { asker, .. }) = self.under_way.pop_front() else { break };
+            match asker {
+                Asker::Client(client) => {
+                    let bytes = self.input[taken..taken + end].to_vec();
+                    answered.push((client, Some(Response { bytes, head_end })));
+                }
+                // It may have stopped waiting.
+                Asker::Prober(prober) => drop(prober.send(())),
+                Asker::Opening => self.open = true,
+            }
+            taken += end;
+        }
+        self.input.drain(..taken);
+        if self.under_way.is_empty() && !self.input.is_empty() {
+            return Err(Error::from(ErrorKind::InvalidData)); // an answer to nothing
+        }
+        Ok(())
     }
 }
 
-/// Reads one response to its end into `answer`, its fields changed as [`Upstream::exchange`] says.
+/// Where the first response in the input has its empty line, and where it ends, once it is whole.
 ///
-/// tiny_http is trusted to send what server.rs makes it send: always a `Content-Length`, and lines that end in CR LF.
+/// tiny_http is trusted to send what the workers make it send: always a `Content-Length`, and lines that end in CR LF.
 /// Anything else is an error, after which the connection is not used again.
-fn read_response(
-    stream: &mut UnixStream,
-    no_body: bool,
-    mut connection: impl FnMut() -> &'static str,
-    answer: &mut Vec<u8>,
-) -> Result<()> {
-    let wrong = || Error::from(ErrorKind::InvalidData);
-    let mut buffer = vec![0; 4096]; // the head of a response has about 200 bytes, so one read brings most of them whole
-    let mut filled = 0;
-    let head = loop {
-        match stream.read(&mut buffer[filled..])? {
-            0 => return Err(Error::from(ErrorKind::UnexpectedEof)),
-            bytes => filled += bytes,
-        }
-        if let Some(end) = memchr::memmem::find(&buffer[..filled], b"\r\n\r\n") {
-            break end + 2;
-        }
-        if filled == buffer.len() {
-            // A Link repeats the query, percent-encoded.
-            let longer = Some(filled * 2).filter(|&longer| longer <= HEAD_BYTES_MAX).ok_or_else(wrong)?;
-            buffer.resize(longer, 0);
-        }
-    };
-    let (lines, body) = (&buffer[..head], &buffer[head + 2..filled]);
-    let mut length = None;
-    answer.clear();
-    for line in lines.split_inclusive(|&byte| byte == b'\n') {
-        let named =
-            |name: &str| line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name.as_bytes()));
-        if named("Content-Length:") {
-            length =
-                std::str::from_utf8(&line["Content-Length:".len()..]).ok().and_then(|text| text.trim().parse().ok());
-        }
-        if !named("Server:") && !named("Connection:") {
-            answer.extend_from_slice(line);
-        }
+fn response_end(input: &[u8], no_body: bool) -> Result<Option<(usize, usize)>> {
+    let Some(head_end) = memchr::memmem::find(input, b"\r\n\r\n").map(|at| at + 2) else { return Ok(None) };
+    const FIELD: &[u8] = b"Content-Length: ";
+    let field = memchr::memmem::find(&input[..head_end], FIELD).map(|at| &input[at + FIELD.len()..head_end]);
+    let digits = field.and_then(|field| field.split(|&byte| byte == b'\r').next());
+    let length = digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<usize>().ok());
+    let length = if no_body { Some(0) } else { length };
+    let end = head_end + 2 + length.ok_or_else(|| Error::from(ErrorKind::InvalidData))?;
+    Ok((end <= input.len()).then_some((head_end, end)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_private_socket_leaves_no_name_behind() {
+        let directory = std::env::temp_dir().join(format!("fallback-{:016x}", fastrand::u64(..)));
+        std::fs::create_dir(&directory).unwrap();
+        let (_listener, private) = bind_in(&directory).unwrap();
+        std::fs::remove_dir(&directory).unwrap(); // fails unless it is empty
+        private.connect().unwrap();
+        assert!(bind_in(&directory.join("x".repeat(100))).is_err(), "no such directory");
     }
-    answer.extend_from_slice(connection().as_bytes());
-    answer.extend_from_slice(b"\r\n");
-    let length: usize = if no_body { 0 } else { length.ok_or_else(wrong)? };
-    let rest = length.checked_sub(body.len()).ok_or_else(wrong)?;
-    answer.extend_from_slice(body);
-    answer.reserve_exact(rest);
-    match stream.take(rest as u64).read_to_end(answer)? {
-        read if read == rest => Ok(()),
-        _ => Err(Error::from(ErrorKind::UnexpectedEof)),
+
+    #[test]
+    fn a_response_ends_where_its_length_says() {
+        let response = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhelloHTTP/1.1";
+        assert_eq!(response_end(response, false).unwrap(), Some((36, 43)));
+        assert_eq!(response_end(response, true).unwrap(), Some((36, 38)));
+        for cut in 0..43 {
+            assert_eq!(response_end(&response[..cut], false).unwrap(), None, "{cut}");
+        }
+        assert!(response_end(b"HTTP/1.1 200 OK\r\n\r\n", false).is_err(), "no length");
+        assert!(response_end(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", false).is_err());
     }
 }

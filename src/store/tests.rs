@@ -1,10 +1,9 @@
 //! The tally beside SQL, over random histories in which another process writes too.
 
 use super::*;
-use crate::message::{MessageId, Msisdn};
+use crate::message::{Message, MessageId, Msisdn};
 use crate::timestamp::Timestamp;
 use rusqlite::config::DbConfig;
-use std::sync::mpsc;
 
 /// A store in a directory of its own, and another connection to its file.
 struct Two {
@@ -24,9 +23,9 @@ impl Two {
     }
 
     fn commit(&self, messages: Vec<Message>) -> Outcome {
-        let (tell, told) = mpsc::channel();
-        self.store.commit(messages, move |outcome| tell.send(outcome).unwrap(), || ());
-        told.recv().unwrap()
+        let mut messages = Some(messages);
+        let stored = self.store.commit(|deliveries| deliveries.extend(messages.take()))?;
+        Ok(stored.into_iter().flatten().collect())
     }
 
     fn count(&self, condition: &str) -> u64 {

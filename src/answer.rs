@@ -1,0 +1,95 @@
+//! What a request is answered, and how the answer is counted, logged and written: one way for gate, workers and notifier.
+
+use crate::log::{Level, Log, RequestLine};
+use crate::metrics::{Metrics, WebhookResult};
+use crate::path::Path;
+use crate::reply::{Reply, Status, request_id};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+/// A reply, and what the log and the metrics say of it.
+pub struct Answer {
+    /// What the client gets.
+    pub reply: Reply,
+    /// What became of a delivery; None for any other request.
+    pub delivery: Option<Delivery>,
+    /// Why it failed, for the operator.
+    pub reason: Option<String>,
+}
+
+/// What became of a delivery.
+pub struct Delivery {
+    /// The outcome.
+    pub result: WebhookResult,
+    /// The first message's, as far as it is known.
+    pub message_id: Option<String>,
+}
+
+/// What is known of the request that is answered.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    /// As sent; None when the request line could not be read.
+    pub method: Option<&'a str>,
+    /// The target up to `?`; None when the request line could not be read.
+    pub path: Option<&'a str>,
+    /// The client's address.
+    pub client: Option<&'a str>,
+    /// When the request arrived, by [`clock_us`].
+    pub arrived_us: u64,
+}
+
+/// Microseconds on this process's monotonic clock, for passing an instant through a header field.
+pub fn clock_us() -> u64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    START.elapsed().as_micros() as u64 // 2^64 µs are 584,000 years
+}
+
+impl Answer {
+    /// Counts and logs the answer, and appends it to `out` as a response, with `connection` as its `Connection` field.
+    ///
+    /// To be called before anything is sent, so that a client that has its answer finds it in /metrics.
+    pub fn write(self, asked: Asked<'_>, connection: &str, metrics: &Metrics, log: &Log, out: &mut Vec<u8>) {
+        let status = self.reply.status;
+        let latency = Duration::from_micros(clock_us().saturating_sub(asked.arrived_us));
+        let request_id = request_id();
+        let path = asked.path.and_then(Path::of);
+        let result = self.delivery.as_ref().map(|delivery| delivery.result);
+        metrics.request(path, status, latency);
+        if let Some(result) = result {
+            metrics.webhook(result);
+        }
+        log.request(&RequestLine {
+            level: level(status, result, asked.method == Some("POST") && path == Some(Path::Webhook)),
+            request_id: &request_id,
+            method: asked.method,
+            path: asked.path,
+            status: status.code(),
+            latency_ms: latency.as_micros() as f64 / 1e3,
+            client: asked.client,
+            message_id: self.delivery.as_ref().and_then(|delivery| delivery.message_id.as_deref()),
+            dup: match result {
+                Some(WebhookResult::Created) => Some(false),
+                Some(WebhookResult::Duplicate) => Some(true),
+                _ => None,
+            },
+            result: result.map(WebhookResult::label),
+            reason: self.reason.as_deref(),
+        });
+        self.reply.write(&request_id, asked.method == Some("HEAD"), connection, out);
+    }
+}
+
+/// ERROR for a wrong signature and for whatever is this service's fault, WARNING for another refusal of a delivery.
+fn level(status: Status, result: Option<WebhookResult>, is_delivery: bool) -> Level {
+    match (status.code(), result) {
+        (500.., _) | (_, Some(WebhookResult::InvalidSignature)) => Level::Error,
+        (400.., _) if is_delivery => Level::Warning,
+        _ => Level::Info,
+    }
+}
+
+impl From<Reply> for Answer {
+    fn from(reply: Reply) -> Answer {
+        Answer { reply, delivery: None, reason: None }
+    }
+}
