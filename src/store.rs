@@ -11,6 +11,7 @@ mod count;
 mod line;
 mod maintenance;
 mod needle;
+mod owner;
 mod page;
 mod row;
 mod schema;
@@ -104,8 +105,9 @@ struct SenderCount {
 }
 
 impl Store {
-    /// Opens the database, migrates it and counts what is in it.
+    /// Opens the database, migrates it and counts what is in it. Fails when another process serves the same database.
     pub fn open(options: Options, metrics: Arc<Metrics>) -> Result<Store, OpenError> {
+        owner::own(&options.path, schema::create(&options.path)?)?;
         let connection = schema::open(&options.path)?;
         let path = options.path.clone();
         let file = FileId::of(&path).ok_or_else(|| OpenError::new(&path, "it is gone again.".to_owned()))?;

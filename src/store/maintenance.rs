@@ -45,6 +45,7 @@ impl Maintenance {
     /// Opens a database, and makes a new one where there is none.
     pub fn open_or_create(path: &Path) -> Result<Maintenance, OpenError> {
         if !path.exists() {
+            drop(schema::create(path)?); // before SQLite opens it: closing it later would release SQLite's locks
             schema::open(path)?;
         }
         Maintenance::open(path)

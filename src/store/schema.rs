@@ -6,7 +6,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::fmt;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -65,10 +65,9 @@ impl fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
-/// Opens the file, creates it where it is missing, and applies the migrations that it has not had.
-pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
+/// Makes sure that there is a file, and opens it. SQLite has not looked at the file yet, which may be no database.
+pub(super) fn create(path: &Path) -> Result<File, OpenError> {
     let fail = |what: String| OpenError::new(path, what);
-    refuse_old_library(rusqlite::version_number()).map_err(fail)?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
         let directory = directory.display();
@@ -76,11 +75,20 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
             "there is no directory {directory}. Create it, or set DATABASE_URL to another place."
         )));
     }
-    // The messages are other people's: a new file is this user's alone. SQLite gives its log files the same mode, and
-    // says what is wrong when the file cannot be made.
-    let _ = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    // The messages are other people's: a new file is this user's alone. SQLite gives its log files the same mode.
+    OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path).map_err(|error| {
+        fail(format!(
+            "unable to open it: {error}. Check that the file and its directory belong to the user that this runs as."
+        ))
+    })
+}
+
+/// Opens a file that is there, and applies the migrations that it has not had.
+pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
+    let fail = |what: String| OpenError::new(path, what);
+    refuse_old_library(rusqlite::version_number()).map_err(fail)?;
     // NO_MUTEX: one thread at a time holds the connection, see turn.rs.
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(|error| {
         fail(format!("{error}. Check that the file and its directory belong to the user that this runs as."))
     })?;

@@ -1,9 +1,10 @@
 //! The settings, the command line and the exit statuses: what stops a start-up, and what it says.
 
-use crate::harness::{Directory, SECRET, Server, original_database, program, run, sign};
+use crate::harness::{Directory, SECRET, Server, comes_to_hold, delivery, original_database, program, run, sign};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 /// The program with settings that would do, if a test did not change one of them.
 fn serve(directory: &Directory, settings: &[(&str, &str)]) -> Command {
@@ -153,6 +154,38 @@ fn a_database_that_cannot_be_opened_is_named_with_the_reason_and_exit_status_74(
         }
     }
     assert_eq!(std::fs::read(&text).unwrap(), b"This is no database. ".repeat(100), "what is not ours is left alone");
+}
+
+#[test]
+fn a_second_service_on_a_database_is_refused_and_names_the_first() {
+    let mut first = Server::start();
+    let link = first.directory().join("link.db");
+    std::os::unix::fs::symlink(first.database(), &link).unwrap();
+    let url = format!("sqlite:///{}", link.display());
+    let elsewhere = Directory::new();
+    let ended = run(&mut serve(&elsewhere, &[("DATABASE_URL", &url)]));
+    assert_eq!(ended.status.code(), Some(74), "{ended:?}");
+    let process = format!("process {} already serves it", first.pid());
+    assert!(ended.stderr.contains(&process), "no {process:?}\n{ended:?}");
+    assert_eq!(first.deliver(delivery("m1")).status, 200, "the first one goes on");
+    first.kill_and_restart();
+    assert_eq!(first.message_ids(), ["m1"]);
+}
+
+#[test]
+fn a_service_starts_when_the_one_before_it_ends_meanwhile() {
+    let mut first = Server::start();
+    assert_eq!(first.deliver(delivery("m1")).status, 200);
+    let elsewhere = Directory::new();
+    let url = format!("sqlite:///{}", first.database().display());
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| Server::in_directory(elsewhere, &[("DATABASE_URL", &url)]));
+        let started = || second.is_finished();
+        assert!(!comes_to_hold(Duration::from_millis(200), started), "it started beside the first one");
+        first.terminate();
+        first.wait_exit();
+        assert_eq!(second.join().expect("the second one starts").message_ids(), ["m1"]);
+    });
 }
 
 #[test]
