@@ -8,6 +8,7 @@
 mod buckets;
 mod commit;
 mod count;
+mod files;
 mod line;
 mod maintenance;
 mod needle;
@@ -32,18 +33,18 @@ pub use schema::OpenError;
 use crate::metrics::Metrics;
 use crate::timestamp::Moment;
 use count::{Count, seen};
+use files::{FileId, Files};
 use line::GROUP_MESSAGES_MAX;
-use rusqlite::{Connection, OptionalExtension, ffi};
+use rusqlite::{Connection, OptionalExtension};
 use serde::Serialize;
 use std::fmt;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tally::Tally;
 use turn::{Side, Turns};
-use wal::Wal;
+use wal::{Found, Wal};
 
 /// How long a read may take over all its slices. A search of 1,000,000 messages takes less than a second alone, and
 /// several times as long beside full ingest, which has the connection most of the time; the gate waits for 60 s.
@@ -61,6 +62,7 @@ pub struct Options {
 /// The database, shared by all workers.
 pub struct Store {
     options: Options,
+    files: Files,
     turns: Turns,
     /// The last group could not be committed. Cleared when it has been seen that writing works again.
     write_failed: AtomicBool,
@@ -109,18 +111,20 @@ impl Store {
     pub fn open(options: Options, metrics: Arc<Metrics>) -> Result<Store, OpenError> {
         owner::own(&options.path, schema::create(&options.path)?)?;
         let connection = schema::open(&options.path)?;
-        let path = options.path.clone();
-        let file = FileId::of(&path).ok_or_else(|| OpenError::new(&path, "it is gone again.".to_owned()))?;
-        let wal = Wal::open(&path).map_err(|error| {
+        let fail = |what: String| OpenError::new(&options.path, what);
+        let files = Files::of(&options.path).map_err(|error| fail(error.to_string()))?;
+        let file = FileId::of(&options.path).ok_or_else(|| fail("it is gone again.".to_owned()))?;
+        let wal = Wal::open(&files.log).map_err(|error| {
             let what = "Check that the files beside it belong to the user that this runs as.";
-            OpenError::new(&path, format!("its write-ahead log: {error}. {what}"))
+            fail(format!("its write-ahead log: {error}. {what}"))
         })?;
-        let mut database = Database { connection, path, file, wal, count: Count::default() };
+        let mut database = Database { connection, files: files.clone(), file, wal, count: Count::default() };
         let _ = database.wal.prove(&mut database.connection); // a disk that cannot sync yet is found again by the first that writes
         let turns = Turns::new(database);
         let counted = turns.view(Deadline::never(), |_| Ok(()));
-        counted.map_err(|error| OpenError::new(&options.path, error.to_string()))?;
-        Ok(Store { options, turns, write_failed: AtomicBool::new(false), searches: AtomicUsize::new(0), metrics })
+        counted.map_err(|error| fail(error.to_string()))?;
+        let write_failed = AtomicBool::new(false);
+        Ok(Store { options, files, turns, write_failed, searches: AtomicUsize::new(0), metrics })
     }
 
     /// A page of messages and how many match on all pages.
@@ -163,12 +167,13 @@ impl Store {
     /// After a write that failed, this tries a small one itself: a service that is taken out of rotation gets no
     /// traffic that could show that the cause is gone.
     pub fn ready(&self) -> Result<(), Unavailable> {
+        let write_failed = &self.write_failed;
         let mut turn = self.turns.take(Side::Read);
-        turn.check_file().map_err(|error| Unavailable::from(&error))?; // a write to a file that was moved would succeed
-        if self.write_failed.load(Ordering::Relaxed) {
+        turn.check_files().map_err(|error| Unavailable::from(&error))?; // a write to a file that was moved would succeed
+        if write_failed.load(Ordering::Relaxed) {
             turn.try_write()
                 .map_err(|error| Unavailable(format!("the last write failed, and so does a new one: {error}")))?;
-            self.write_failed.store(false, Ordering::Relaxed);
+            write_failed.store(false, Ordering::Relaxed);
         }
         turn.answers()
     }
@@ -192,9 +197,7 @@ impl Store {
     /// Bytes of the database file and of its write-ahead log, as far as they can be seen.
     pub fn sizes(&self) -> (Option<u64>, Option<u64>) {
         let size = |path: &std::path::Path| path.metadata().ok().map(|metadata| metadata.len());
-        let mut wal = self.options.path.clone().into_os_string();
-        wal.push("-wal");
-        (size(&self.options.path), size(wal.as_ref()))
+        (size(&self.files.database), size(&self.files.log))
     }
 
     /// Copies the write-ahead log into the database, so that the file alone is whole. Nothing depends on it: the log
@@ -202,7 +205,7 @@ impl Store {
     pub fn checkpoint(&self) -> Result<(), Unavailable> {
         let mut turn = self.turns.take(Side::Ingest);
         let turn = &mut *turn;
-        let whole = turn.check_file().and_then(|()| turn.wal.prove(&mut turn.connection));
+        let whole = turn.check_files().and_then(|()| turn.wal.prove(&mut turn.connection));
         whole.map_err(|error| Unavailable::from(&error))?;
         let busy = turn.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
         match busy {
@@ -221,24 +224,11 @@ pub fn sqlite_version() -> &'static str {
 /// What the turn is about: the connection, and the counts that belong to what is in it.
 struct Database {
     connection: Connection,
-    path: PathBuf,
+    files: Files,
     /// The file that the connection has open.
     file: FileId,
     wal: Wal,
     count: Count,
-}
-
-/// Which file it is, whatever its name.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct FileId {
-    device: u64,
-    inode: u64,
-}
-
-impl FileId {
-    fn of(path: &Path) -> Option<FileId> {
-        path.metadata().ok().map(|metadata| FileId { device: metadata.dev(), inode: metadata.ino() })
-    }
 }
 
 /// One state of the database, and the counts that belong to it.
@@ -288,15 +278,18 @@ impl Database {
         Ok(rows < GROUP_MESSAGES_MAX)
     }
 
-    /// Fails when the file has been moved, removed or replaced: this connection still has the old one, and what it
-    /// stored there nobody would find again.
-    fn check_file(&self) -> rusqlite::Result<()> {
-        if FileId::of(&self.path) == Some(self.file) {
-            return Ok(());
+    /// Before every write: the database and its log still have their names. Where the log has been removed, this makes
+    /// a new one; nothing is lost, since SQLite still has the old one open.
+    fn check_files(&mut self) -> rusqlite::Result<()> {
+        self.files.check_database(self.file)?;
+        match self.wal.look_at(&self.files.log)? {
+            Found::Same => Ok(()),
+            Found::Nothing => self.wal.renew(&mut self.connection, &self.files.log),
+            Found::Another => Err(files::moved(
+                &self.files.log,
+                "has been replaced; stop every program that has the database open, and restart the service",
+            )),
         }
-        let moved = ffi::Error::new(ffi::SQLITE_READONLY_DBMOVED);
-        let what = format!("{} has been moved, removed or replaced; restart the service", self.path.display());
-        Err(rusqlite::Error::SqliteFailure(moved, Some(what)))
     }
 
     /// Writes what is there already, to see whether writing works.

@@ -64,8 +64,8 @@ impl Database {
     fn write(&mut self, deliveries: &[Vec<Message>], metrics: &Metrics) -> rusqlite::Result<Vec<Vec<Stored>>> {
         let begun = Instant::now();
         let now = format!("{:.3}", jiff::Timestamp::now());
-        self.check_file()?;
         self.end_left_over_transaction();
+        self.check_files()?;
         self.wal.prove(&mut self.connection)?;
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let (_, row_max) = seen(&transaction)?;

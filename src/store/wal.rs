@@ -18,13 +18,16 @@
 //! checkpoint and may see it first, and that it still has in memory what it could not write, to be written again (ext4
 //! and XFS do, Btrfs does not). Other programs that checkpoint or append meanwhile know nothing of it.
 
+use crate::store::files::{FileId, moved};
 use rusqlite::{Connection, TransactionBehavior, ffi};
+use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// The write-ahead log of an open database. Its file is there, and the same, for as long as the connection is.
+/// The write-ahead log of an open database. SQLite keeps the same file for as long as a connection is open, but another
+/// program may remove the file's name.
 pub(super) struct Wal {
     file: File,
     /// A sync has failed, here or, for all we know, in the process before this one. The kernel then takes what it could
@@ -33,13 +36,58 @@ pub(super) struct Wal {
     unproven: bool,
 }
 
+/// What has the name of the log.
+pub(super) enum Found {
+    /// The log that SQLite has open.
+    Same,
+    /// Nothing, or a log without content.
+    Nothing,
+    /// A log that another program has written.
+    Another,
+}
+
 impl Wal {
     /// The log of a database that SQLite has open, and has read from.
-    pub(super) fn open(database: &Path) -> io::Result<Wal> {
-        let mut path = database.canonicalize()?.into_os_string(); // SQLite follows links as well
-        path.push("-wal");
+    pub(super) fn open(path: &Path) -> io::Result<Wal> {
         // SQLite locks the database and the wal-index, not this file, so closing it releases nothing of its.
-        Ok(Wal { file: OpenOptions::new().read(true).write(true).open(path)?, unproven: true })
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        Ok(Wal { file, unproven: true })
+    }
+
+    /// What has the log's name.
+    pub(super) fn look_at(&self, path: &Path) -> rusqlite::Result<Found> {
+        let fail = |error| failure("be found", error);
+        let found = match path.metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+            found => found.map_err(fail)?,
+        };
+        if FileId::from(&found) == FileId::from(&self.file.metadata().map_err(fail)?) {
+            return Ok(Found::Same);
+        }
+        // A program that opens the database to read makes an empty log where there is none.
+        Ok(if found.len() == 0 { Found::Nothing } else { Found::Another })
+    }
+
+    /// Makes a new log when the name of this one has been removed. SQLite still has the file, so all of it is copied into
+    /// the database first, and nothing is lost from then on, whatever the rest does. A program that has the database open
+    /// would go on with the old log; then SQLite does not change the mode, and this fails until that program has ended.
+    pub(super) fn renew(&mut self, connection: &mut Connection, path: &Path) -> rusqlite::Result<()> {
+        let renewed = self.prove(connection).and_then(|()| {
+            let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+            if busy {
+                return Err(failure("be copied", "another program is reading the database"));
+            }
+            // Leaving the mode takes an exclusive lock, closes the log and removes what has its name.
+            connection.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(()))?;
+            connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+            connection.pragma_query_value(None, "schema_version", |_| Ok(()))?; // the first look makes the file
+            *self = Wal::open(path).map_err(|error| failure("be opened", error))?;
+            self.prove(connection)
+        });
+        renewed.map_err(|error| {
+            let what = "has been removed, and it cannot be made again. Stop other programs that have the database open";
+            moved(path, &format!("{what} ({error})"))
+        })
     }
 
     /// Before anything writes behind what is in the log, or copies it into the database: after a sync that failed, every
@@ -49,7 +97,7 @@ impl Wal {
             return Ok(());
         }
         let _locked = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        write_again(&self.file).map_err(failure)?;
+        write_again(&self.file).map_err(|error| failure("be written", error))?;
         self.sync()
     }
 
@@ -60,7 +108,7 @@ impl Wal {
     pub(super) fn sync(&mut self) -> rusqlite::Result<()> {
         let synced = self.file.sync_data();
         self.unproven = synced.is_err();
-        synced.map_err(failure)
+        synced.map_err(|error| failure("be synced", error))
     }
 }
 
@@ -79,7 +127,7 @@ fn write_again(file: &File) -> io::Result<()> {
 }
 
 /// As SQLite would report it.
-fn failure(error: io::Error) -> rusqlite::Error {
-    let what = format!("the write-ahead log could not be synced: {error}");
+fn failure(step: &str, error: impl Display) -> rusqlite::Error {
+    let what = format!("the write-ahead log could not {step}: {error}");
     rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR_FSYNC), Some(what))
 }

@@ -335,6 +335,95 @@ fn a_service_without_stdout_serves() {
     assert!(server.errors().is_empty(), "{}", server.errors());
 }
 
+/// Issue 15: SQLite goes on with a log that has no name any more, and a restart finds nothing of it.
+fn with_25_messages_and_no_log() -> Server {
+    let server = Server::start();
+    let bodies: Vec<String> = (0..25).map(|number| delivery(&format!("m{number:02}"))).collect();
+    server.deliver_all(&bodies, 4);
+    std::fs::remove_file(server.database().with_extension("db-wal")).unwrap();
+    server
+}
+
+#[test]
+fn a_delivery_saves_the_messages_of_a_log_that_was_removed() {
+    for removed_too in [None, Some("db-shm")] {
+        let mut server = with_25_messages_and_no_log();
+        if let Some(extension) = removed_too {
+            std::fs::remove_file(server.database().with_extension(extension)).unwrap();
+        }
+        let reply = server.deliver(delivery("m25"));
+        assert_eq!(reply.status, 200, "{removed_too:?}: {reply:?}");
+        server.kill_and_restart();
+        assert_eq!(server.message_ids().len(), 26, "{removed_too:?}");
+        assert_eq!(server.get("/stats").json()["total_messages"], 26, "{removed_too:?}");
+    }
+}
+
+#[test]
+fn a_readiness_probe_saves_the_messages_of_a_log_that_was_removed() {
+    let mut server = with_25_messages_and_no_log();
+    assert_eq!(server.get("/health/ready").status, 200);
+    server.kill_and_restart();
+    assert_eq!(server.message_ids().len(), 25);
+}
+
+#[test]
+fn an_orderly_stop_saves_the_messages_of_a_log_that_was_removed() {
+    let mut server = with_25_messages_and_no_log();
+    server.terminate();
+    assert_eq!(server.wait_exit().code(), Some(0), "log:\n{}", server.log());
+    server.start_again();
+    assert_eq!(server.message_ids().len(), 25);
+}
+
+/// Another program that has the database open would go on with the old log.
+#[test]
+fn a_log_that_was_removed_beside_another_program_loses_no_message() {
+    let mut server = Server::start();
+    let other = rusqlite::Connection::open(server.database()).unwrap();
+    let count = |database: &rusqlite::Connection| -> i64 {
+        database.query_row("SELECT COUNT(*) FROM messages", [], |row| row.get(0)).unwrap()
+    };
+    let bodies: Vec<String> = (0..25).map(|number| delivery(&format!("m{number:02}"))).collect();
+    server.deliver_all(&bodies, 4);
+    assert_eq!(count(&other), 25);
+    std::fs::remove_file(server.database().with_extension("db-wal")).unwrap();
+    let reply = server.deliver(delivery("m25"));
+    assert_eq!(reply.status, 503, "{reply:?}");
+    let ready = server.get("/health/ready");
+    assert_eq!(ready.status, 503);
+    assert!(ready.text().contains("inbox.db-wal has been removed"), "{ready:?}");
+    assert_eq!(server.get("/messages").json()["total"], 25, "reads go on");
+
+    // The file alone, as the next start would find it after a kill -9 now.
+    let copy = server.directory().join("copy.db");
+    assert!(Command::new("cp").args([server.database(), copy.clone()]).status().unwrap().success());
+    assert_eq!(count(&rusqlite::Connection::open(copy).unwrap()), 25);
+
+    drop(other);
+    assert_eq!(server.deliver(delivery("m25")).status, 200, "it passes by itself");
+    server.kill_and_restart();
+    assert_eq!(server.message_ids().len(), 26);
+}
+
+#[test]
+fn nothing_is_acknowledged_beside_a_log_that_was_replaced() {
+    let server = Server::start();
+    assert_eq!(server.deliver(delivery("m1")).status, 200);
+    let log = server.database().with_extension("db-wal");
+    let aside = server.directory().join("aside");
+    std::fs::rename(&log, &aside).unwrap();
+    std::fs::write(&log, "another log").unwrap();
+    let reply = server.deliver(delivery("m2"));
+    assert_eq!(reply.status, 503, "{reply:?}");
+    let ready = server.get("/health/ready");
+    assert_eq!(ready.status, 503);
+    assert!(ready.text().contains("inbox.db-wal has been replaced"), "{ready:?}");
+    std::fs::rename(&aside, &log).unwrap();
+    assert_eq!(server.deliver(delivery("m2")).status, 200, "it passes by itself");
+    assert_eq!(server.message_ids(), ["m1", "m2"]);
+}
+
 /// The service would go on with the file that it has open, and what it acknowledged would be gone after a restart.
 #[test]
 fn nothing_is_acknowledged_into_a_file_that_was_moved_or_removed() {
