@@ -280,7 +280,7 @@ impl Metrics {
                 page.single(name, help, "gauge", bytes);
             }
         }
-        let help = "0 after a write that failed, until one succeeds, and while stopping; else 1.";
+        let help = "0 after a write that failed, until one succeeds, while the files cannot be written, and while stopping; else 1.";
         page.single("inbox_ready", help, "gauge", u8::from(observed.ready));
         let help = "Log lines dropped because stdout was closed or stuck.";
         page.single("inbox_log_lines_dropped_total", help, "counter", observed.log_lines_dropped);

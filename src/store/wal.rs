@@ -25,11 +25,14 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::Instant;
 
 /// The write-ahead log of an open database. SQLite keeps the same file for as long as a connection is open, but another
 /// program may remove the file's name.
 pub(super) struct Wal {
     file: File,
+    /// When a sync last succeeded, so when it was last seen that writing works.
+    synced_at: Instant,
     /// A sync has failed, here or, for all we know, in the process before this one. The kernel then takes what it could
     /// not write for written, and the next sync would succeed without it
     /// (<https://wiki.postgresql.org/wiki/Fsync_Errors>).
@@ -51,7 +54,11 @@ impl Wal {
     pub(super) fn open(path: &Path) -> io::Result<Wal> {
         // SQLite locks the database and the wal-index, not this file, so closing it releases nothing of its.
         let file = OpenOptions::new().read(true).write(true).open(path)?;
-        Ok(Wal { file, unproven: true })
+        Ok(Wal { file, synced_at: Instant::now(), unproven: true })
+    }
+
+    pub(super) fn synced_at(&self) -> Instant {
+        self.synced_at
     }
 
     /// What has the log's name.
@@ -90,6 +97,22 @@ impl Wal {
         })
     }
 
+    /// Writes the header of the log again, as it is, and syncs: a write that leaves no trace, needs no room, and gives
+    /// Litestream nothing to copy. False when there is no header yet.
+    pub(super) fn write_header_again(&mut self, connection: &mut Connection) -> rusqlite::Result<bool> {
+        let mut header = [0; 32];
+        {
+            let _locked = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let header_length = self.file.read_at(&mut header, 0).map_err(|error| failure("be read", error))?;
+            if header_length < header.len() {
+                return Ok(false);
+            }
+            self.file.write_all_at(&header, 0).map_err(|error| failure("be written", error))?;
+        }
+        self.sync()?;
+        Ok(true)
+    }
+
     /// Before anything writes behind what is in the log, or copies it into the database: after a sync that failed, every
     /// byte of the log is written once more, under the lock for writing, and then synced. Usually there is nothing to do.
     pub(super) fn prove(&mut self, connection: &mut Connection) -> rusqlite::Result<()> {
@@ -108,7 +131,9 @@ impl Wal {
     pub(super) fn sync(&mut self) -> rusqlite::Result<()> {
         let synced = self.file.sync_data();
         self.unproven = synced.is_err();
-        synced.map_err(|error| failure("be synced", error))
+        synced.map_err(|error| failure("be synced", error))?;
+        self.synced_at = Instant::now();
+        Ok(())
     }
 }
 

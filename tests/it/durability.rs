@@ -362,7 +362,9 @@ fn a_delivery_saves_the_messages_of_a_log_that_was_removed() {
 #[test]
 fn a_readiness_probe_saves_the_messages_of_a_log_that_was_removed() {
     let mut server = with_25_messages_and_no_log();
+    assert_eq!(server.metric("inbox_ready"), 0.0, "until then it is not ready");
     assert_eq!(server.get("/health/ready").status, 200);
+    assert_eq!(server.metric("inbox_ready"), 1.0);
     server.kill_and_restart();
     assert_eq!(server.message_ids().len(), 25);
 }

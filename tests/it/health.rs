@@ -1,7 +1,10 @@
 //! /health/live, /health/ready and the subcommand that asks for the latter.
 
-use crate::harness::{Server, delivery, program, run, until};
+use crate::harness::{Directory, Server, delivery, program, run, until};
+use std::fs::Permissions;
 use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::Command;
 
 #[test]
 fn a_service_that_works_is_live_and_ready() {
@@ -27,6 +30,63 @@ fn the_health_subcommand_tells_by_its_exit_status_whether_the_service_is_ready()
     assert!(ended.stderr.contains(&nobody), "{ended:?}");
     let ended = ask("nonsense");
     assert_eq!(ended.status.code(), Some(78), "{ended:?}");
+}
+
+/// The user of the service is not root, which may write everything.
+#[test]
+fn a_database_made_read_only_is_not_ready_before_a_delivery_fails() {
+    let directory = Directory::new();
+    let binary = directory.path().join("webhook-inbox"); // where any user can reach it
+    std::fs::copy(env!("CARGO_BIN_EXE_webhook-inbox"), &binary).unwrap();
+    let (mut command, owner) = match directory.path().metadata().unwrap().uid() {
+        0 => (Command::new("setpriv"), 65_534),
+        own => (Command::new("env"), own),
+    };
+    if owner == 65_534 {
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        std::os::unix::fs::chown(directory.path(), Some(owner), Some(owner)).unwrap();
+    }
+    command.arg(binary);
+    let server = Server::launch(command, directory, &[]);
+    assert_eq!(server.deliver(delivery("m1")).status, 200);
+    for read_only in [server.database(), server.directory().to_owned()] {
+        let mode = |mode| std::fs::set_permissions(&read_only, Permissions::from_mode(mode)).unwrap();
+        assert_eq!(server.get("/health/ready").status, 200);
+        mode(0o555);
+        let reply = server.get("/health/ready");
+        assert_eq!(reply.status, 503, "{reply:?}");
+        let reason = format!("{} cannot be written", read_only.display());
+        assert!(reply.text().contains(&reason), "no {reason:?}\n{reply:?}");
+        assert_eq!(server.metric("inbox_ready"), 0.0);
+        mode(0o755);
+        assert_eq!(server.metric("inbox_ready"), 1.0);
+    }
+    assert_eq!(server.get("/health/ready").status, 200);
+}
+
+#[test]
+fn a_disk_that_takes_no_writes_is_reported_before_a_delivery_fails() {
+    let server = Server::start();
+    assert_eq!(server.deliver(delivery("m1")).status, 200);
+    server.limit_file_size(Some(0));
+    until("a probe reports it", || server.get("/health/ready").status == 503);
+    assert_eq!(server.metric("inbox_ready"), 0.0);
+    server.limit_file_size(None);
+    until("it is ready again", || server.get("/health/ready").status == 200);
+    assert_eq!(server.metric("inbox_commit_failures_total"), 0.0, "no delivery has failed");
+}
+
+#[test]
+fn readiness_probes_leave_the_log_as_it_is() {
+    let server = Server::start();
+    assert_eq!(server.deliver(delivery("m1")).status, 200);
+    let log = server.database().with_extension("db-wal");
+    let before = (std::fs::read(&log).unwrap(), log.metadata().unwrap().modified().unwrap());
+    until("a probe has written", || {
+        assert_eq!(server.get("/health/ready").status, 200);
+        log.metadata().unwrap().modified().unwrap() != before.1
+    });
+    assert!(std::fs::read(&log).unwrap() == before.0, "the log has changed");
 }
 
 #[test]
