@@ -9,6 +9,7 @@ mod check;
 mod erase;
 mod export;
 mod import;
+mod scrub;
 
 pub use export::{Export, Filter};
 

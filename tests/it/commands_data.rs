@@ -550,6 +550,97 @@ fn erase_removes_one_senders_messages_from_the_files_while_the_service_runs() {
     assert_eq!(server.get("/messages?from=%2B49555000111").json()["total"], 1);
 }
 
+/// How often a text stands in a file, wherever that may be.
+fn times_in(file: &Path, text: &str) -> usize {
+    memchr::memmem::find_iter(&std::fs::read(file).unwrap(), text).count()
+}
+
+/// What no other message of these tests has: a number, a text and a part of an id.
+const ERASED: [&str; 3] = ["+49555000111", "erase this text", "-erased-id"];
+
+/// A message of the sender that is erased, with an id that sends it to a random place of the index.
+fn to_erase(rng: &mut fastrand::Rng) -> Delivery {
+    let [from, text, id] = ERASED;
+    Delivery {
+        from: from.to_owned(),
+        text: Some(text.to_owned()),
+        ..Delivery::of(&format!("{:016x}{id}", rng.u64(..)))
+    }
+}
+
+#[track_caller]
+fn assert_erased(database: &Path, messages: usize) {
+    let backup = database.with_extension("backup");
+    let ended = run(&mut on(database, &["erase", "--from", ERASED[0]]));
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    assert_eq!(ended.stdout, format!("{messages} messages of {} erased\n", ERASED[0]));
+    assert_eq!(run(&mut on(database, &["backup", backup.to_str().unwrap()])).status.code(), Some(0));
+    for file in [database, &database.with_extension("db-wal"), &backup] {
+        let found = ERASED.map(|text| (text, times_in(file, text)));
+        assert_eq!(found, ERASED.map(|text| (text, 0)), "{messages} messages in {}", file.display());
+    }
+    assert_whole(&backup);
+    assert_eq!(run(on(database, &["check"]).env("WEBHOOK_SECRET", "s")).status.code(), Some(0));
+}
+
+/// Issue 15: the pages that SQLite had split kept copies of texts, ids and numbers.
+#[test]
+fn what_the_service_has_stored_is_in_no_unused_part_of_a_page_after_erase() {
+    for (erased, kept) in [(200, 0), (1_000, 2_000)] {
+        let server = Server::start();
+        let mut rng = fastrand::Rng::with_seed(15);
+        let mut messages: Vec<Delivery> = (0..kept).map(|_| Delivery::of(&format!("{:016x}", rng.u64(..)))).collect();
+        messages.extend((0..erased).map(|_| to_erase(&mut rng)));
+        rng.shuffle(&mut messages);
+        let bodies: Vec<String> = messages.iter().map(Delivery::body).collect();
+        server.deliver_all(&bodies, 1);
+        assert_erased(&server.database(), erased);
+        assert_eq!(server.message_ids().len(), kept);
+    }
+}
+
+#[test]
+fn what_another_program_has_left_is_in_no_unused_part_of_the_file_after_erase() {
+    let directory = Directory::new();
+    let mut rng = fastrand::Rng::with_seed(15);
+    let mut connection = original_database(&directory);
+    for number in 0..3_000 {
+        // Rows of several pages too, whose pages go to the freelist.
+        let text = Some("long ".repeat(number % 7 * 300));
+        let other = Delivery { text, from: "+1".to_owned(), ..Delivery::of(&format!("{:016x}", rng.u64(..))) };
+        insert_all(&mut connection, [&to_erase(&mut rng), &other]);
+    }
+    connection
+        .execute_batch(
+            "PRAGMA secure_delete = OFF;
+             DELETE FROM messages WHERE from_msisdn = '+1' AND rowid % 3 = 0;
+             DELETE FROM messages WHERE text = 'erase this text' AND rowid < 3000",
+        )
+        .unwrap();
+    let free: i64 = connection.pragma_query_value(None, "freelist_count", |row| row.get(0)).unwrap();
+    assert!(free > 100, "{free} pages are free");
+    drop(connection);
+    let server = Server::in_directory(directory, &[]);
+    assert!(times_in(&server.database(), "erase this text") > 1_500, "copies are left of what was deleted");
+    assert_erased(&server.database(), 1_500);
+    assert_eq!(server.deliver(delivery("new")).status, 200);
+    assert_eq!(server.get("/messages").json()["total"], 2_001);
+}
+
+#[test]
+fn erase_says_when_it_cannot_overwrite_the_unused_parts_of_the_file() {
+    let directory = Directory::new();
+    let empty = rusqlite::Connection::open(directory.database()).unwrap();
+    empty.execute_batch("PRAGMA auto_vacuum = FULL; VACUUM").unwrap();
+    drop(empty);
+    let server = Server::in_directory(directory, &[]);
+    assert_eq!(server.deliver(delivery("m1")).status, 200);
+    let ended = run(&mut on(&server.database(), &["erase", "--from", "+919876543210"]));
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert!(ended.stdout.contains("1 messages") && ended.stderr.contains("VACUUM"), "{ended:?}");
+    assert_whole(&server.database());
+}
+
 #[test]
 fn erase_beside_a_loaded_service_refuses_nobody() {
     let server = Server::start();
@@ -577,4 +668,5 @@ fn erase_beside_a_loaded_service_refuses_nobody() {
     });
     let total = 12_000 + acknowledged.lock().unwrap().len();
     assert_eq!(server.get("/stats").json()["total_messages"], total);
+    assert_whole(&server.database());
 }

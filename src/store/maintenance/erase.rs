@@ -16,7 +16,8 @@ impl Maintenance {
     /// Removes a sender's messages in short transactions, and calls `removed` with how many after each. On an error,
     /// those of some transactions are removed, and it can be called again.
     pub fn erase(&mut self, from: &str, mut removed: impl FnMut(u64)) -> rusqlite::Result<()> {
-        // Without it, a removed row's bytes stay in the file until something else needs the room.
+        // Without it, a removed row's bytes stay in the file until something else needs the room. Copies of rows that were
+        // moved before are for scrub.rs.
         self.connection.pragma_update_and_check(None, "secure_delete", 1, |_| Ok(()))?;
         loop {
             let mut count = 0;
