@@ -50,9 +50,6 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// A search (`q`) keeps a worker busy for as long as it takes; at most this share of the workers do that.
-const SEARCH_SHARE: usize = 4;
-
 /// Most bytes of a file with a secret in it: a path to something else, such as /dev/zero, does not fill the memory.
 const SECRET_BYTES_MAX: u64 = 64 << 10;
 
@@ -111,7 +108,8 @@ impl Config {
                 Some(limits),
                 Some(trusted_proxies),
             ) => {
-                let searches_max = (workers / SEARCH_SHARE).max(1);
+                // A search keeps a worker busy for as long as it takes. One is left for deliveries, and one for other reads.
+                let searches_max = workers.saturating_sub(2).max(1);
                 let store = store::Options { path, searches_max };
                 Ok(Config { secrets, access, store, log_level, listen, workers, limits, trusted_proxies })
             }

@@ -167,3 +167,5 @@ impl Commands {
 
 #[cfg(test)]
 mod parsing_tests;
+#[cfg(test)]
+mod tests;

@@ -111,21 +111,21 @@ pub struct Metrics {
     signature_matches: [AtomicU64; MatchedSecret::ALL.len()],
     rejections: [AtomicU64; Rejection::ALL.len()],
     latency_ms: Histogram<9>,
-    /// Client connections that have a thread now.
+    /// Client connections that are open now, those that are closing not included.
     pub connections_open: AtomicU64,
     /// As many client connections may be open at once: `MAX_CONNECTIONS`.
     pub connections_max: AtomicU64,
     /// Client connections accepted, whatever became of them.
     pub connections_accepted: AtomicU64,
-    /// Client connections answered 503 at once, for want of room or of a thread.
+    /// Client connections answered 503 at once, because there was no room.
     pub connections_refused: AtomicU64,
-    /// Idle connections closed to make room for another.
+    /// Connections without a whole head closed to make room for another.
     pub connections_evicted: AtomicU64,
     /// Connections closed because no request came within the idle time.
     pub connections_idle_closed: AtomicU64,
     /// Connections cut because the client did not read its answer in time.
     pub connections_cut: AtomicU64,
-    /// Bytes of request bodies held now, over all connections; the gate's account of them.
+    /// Bytes of requests and answers held now, over all connections; the gate's account of them.
     pub held_bytes: AtomicU64,
     /// Requests that a worker has taken and nobody has answered yet.
     pub requests_in_flight: AtomicU64,
@@ -249,7 +249,7 @@ impl Metrics {
             ("inbox_connections_evicted_total", "Closed to make room.", "counter", &self.connections_evicted),
             ("inbox_connections_idle_closed_total", "Closed as idle.", "counter", &self.connections_idle_closed),
             ("inbox_connections_cut_total", "Cut: answer not read in time.", "counter", &self.connections_cut),
-            ("inbox_held_bytes", "Bytes of request bodies held now.", "gauge", &self.held_bytes),
+            ("inbox_held_bytes", "Bytes of requests and answers held now.", "gauge", &self.held_bytes),
         ] {
             page.single(name, help, kind, value.load(Relaxed));
         }

@@ -6,6 +6,7 @@
 //! hold up each other. It leaves to its callers what a message is and how an answer looks.
 
 mod buckets;
+mod checkpoint;
 mod commit;
 mod count;
 mod files;
@@ -31,6 +32,7 @@ pub use row::{Item, Record};
 pub use schema::OpenError;
 
 use crate::metrics::Metrics;
+use crate::mutex::UNPOISONED;
 use crate::timestamp::Moment;
 use count::{Count, seen};
 use files::{FileId, Files};
@@ -39,7 +41,7 @@ use rusqlite::{Connection, OptionalExtension};
 use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tally::Tally;
@@ -67,7 +69,9 @@ pub struct Options {
 pub struct Store {
     options: Options,
     files: Files,
-    turns: Turns,
+    turns: Arc<Turns>,
+    /// Held while the checkpointer copies.
+    copying: Arc<Mutex<()>>,
     /// The last group could not be committed. Cleared when it has been seen that writing works again.
     write_failed: AtomicBool,
     searches: AtomicUsize,
@@ -124,11 +128,14 @@ impl Store {
         })?;
         let mut database = Database { connection, files: files.clone(), file, wal, count: Count::default() };
         let _ = database.wal.prove(&mut database.connection); // a disk that cannot sync yet is found again by the first that writes
-        let turns = Turns::new(database);
+        let turns = Arc::new(Turns::new(database));
         let counted = turns.view(Deadline::never(), |_| Ok(()));
         counted.map_err(|error| fail(error.to_string()))?;
+        let copying = Arc::default();
+        checkpoint::start(&turns, &options.path, &copying)
+            .map_err(|error| fail(format!("cannot start a thread: {error}")))?;
         let write_failed = AtomicBool::new(false);
-        Ok(Store { options, files, turns, write_failed, searches: AtomicUsize::new(0), metrics })
+        Ok(Store { options, files, turns, copying, write_failed, searches: AtomicUsize::new(0), metrics })
     }
 
     /// A page of messages and how many match on all pages.
@@ -218,8 +225,8 @@ impl Store {
     /// Copies the write-ahead log into the database, so that the file alone is whole. Nothing depends on it: the log
     /// is read at the next start.
     pub fn checkpoint(&self) -> Result<(), Unavailable> {
-        let mut turn = self.turns.take(Side::Ingest);
-        let turn = &mut *turn;
+        let _copying = self.copying.lock().expect(UNPOISONED);
+        let turn = &mut *self.turns.take(Side::Ingest);
         let whole = turn.check_files().and_then(|()| turn.wal.prove(&mut turn.connection));
         whole.map_err(|error| Unavailable::from(&error))?;
         let busy = turn.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));

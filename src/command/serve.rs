@@ -88,9 +88,8 @@ pub(super) fn serve() -> Result<(), Failure> {
     let gate = Gate::start(listener, (private, lone), limits, config.trusted_proxies, metrics, log.clone()).map_err(
         |error| {
             failed(format!(
-                "cannot connect {} workers: {error}. Set WORKERS lower, or allow more threads (ulimit -u, the \
-                 container's pids limit).",
-                config.workers
+                "cannot connect to the workers: {error}. Check that /proc is there, set WORKERS lower, or allow more \
+                 threads (ulimit -u, the container's pids limit)."
             ))
         },
     )?;

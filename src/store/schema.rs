@@ -34,16 +34,6 @@ pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(60);
 /// SIGBUS.
 const CACHE_KIB: i64 = 16 << 10;
 
-/// Pages of 4 KiB in the WAL after which a COMMIT copies them into the database: 4 MiB, SQLite's default.
-///
-/// This copying, about 7 ms every 350 messages, is the tail of the latency. Against 1000, measured in one run at 64
-/// connections (`cargo bench --bench builds`): 4000 pages bring 1.09 of the rate and 1.2 times the p99 into an empty
-/// database, and 1.14 and 1.8 times into 1,000,000 messages; 10000 pages 1.08 and 1.0, and 1.20 and 2.8 times. Copying
-/// between two groups in place of within the COMMIT brought nothing: whoever comes next waits for it all the same.
-///
-/// The page size is SQLite's default: 1, 2 and 8 KiB were no faster.
-const CHECKPOINT_PAGES: i64 = 1000;
-
 /// Why the database could not be opened: which file, what happened, what to do.
 #[derive(Debug)]
 pub struct OpenError {
@@ -194,7 +184,6 @@ fn prepare(connection: &mut Connection) -> Result<(), String> {
     set(connection, "journal_mode", "wal")?;
     set(connection, "synchronous", "1")?; // NORMAL: each COMMIT is synced by wal.rs, which says why
     set(connection, "cache_size", &(-CACHE_KIB).to_string())?;
-    set(connection, "wal_autocheckpoint", &CHECKPOINT_PAGES.to_string())?;
     // A WAL that grew while a reader held it up is cut back to 64 MiB once it has been copied.
     set(connection, "journal_size_limit", &(64 << 20).to_string())?;
     connection.set_prepared_statement_cache_capacity(64); // more than there are files in sql/
