@@ -1,6 +1,7 @@
 //! The grammar of the command line and its help.
 
 use crate::command::{Command, Draft};
+use crate::message::Msisdn;
 use crate::timestamp::Timestamp;
 use lexopt::{Arg, Error, Parser};
 use std::ffi::OsString;
@@ -112,7 +113,7 @@ fn export(parser: &mut Parser) -> Result<Command, Error> {
     let (mut from, mut since, mut q) = (None, None, None);
     while let Some(argument) = parser.next()? {
         match argument {
-            Arg::Long("from") => from = Some(text(parser)?),
+            Arg::Long("from") => from = Some(sender(parser)?),
             Arg::Long("since") => {
                 let given = text(parser)?;
                 let parsed = Timestamp::parse(&given);
@@ -155,13 +156,35 @@ fn erase(parser: &mut Parser) -> Result<Command, Error> {
     let (mut from, mut dry_run) = (None, false);
     while let Some(argument) = parser.next()? {
         match argument {
-            Arg::Long("from") => from = Some(text(parser)?),
+            Arg::Long("from") => from = Some(sender(parser)?),
             Arg::Long("dry-run") => dry_run = true,
             other => return general(other, ERASE),
         }
     }
     let from = from.ok_or("the sender is missing: erase --from +919876543210")?;
     Ok(Command::Erase { from, dry_run })
+}
+
+/// The value of `--from`. A number in any other form than messages have matches no message, so it is refused: an erasure
+/// must not report success because of a missing `+`.
+fn sender(parser: &mut Parser) -> Result<Msisdn, Error> {
+    let given = text(parser)?;
+    let advice = match international(&given) {
+        Some(number) => format!("Did you mean {}?", number.as_str()),
+        None => "Give + and the number with its country code, for example +919876543210.".to_owned(),
+    };
+    Msisdn::parse(given.clone()).map_err(|_| format!("--from is {given:?}, which is not a sender. {advice}").into())
+}
+
+/// The number that was probably meant, from one written as people write it: without `+`, with `00` instead, or with
+/// spaces, dashes, parentheses and the trunk prefix `(0)`.
+fn international(written: &str) -> Option<Msisdn> {
+    let without_trunk = written.replace("(0)", "");
+    let bare: String =
+        without_trunk.chars().filter(|c| !c.is_whitespace() && !"-()./\u{2010}\u{2011}".contains(*c)).collect();
+    let digits = bare.strip_prefix('+').or_else(|| bare.strip_prefix("00")).unwrap_or(&bare);
+    // No country code begins with 0: this is a national number, and its country is unknown.
+    if digits.starts_with('0') { None } else { Msisdn::parse(format!("+{digits}")).ok() }
 }
 
 /// The value of an option, which has to be text.
@@ -175,6 +198,33 @@ mod tests {
 
     fn parse(line: &str) -> Command {
         super::parse(line.split_whitespace().map(OsString::from))
+    }
+
+    fn number(text: &str) -> Option<Msisdn> {
+        Msisdn::parse(text.to_owned()).ok()
+    }
+
+    #[test]
+    fn a_sender_in_another_form_is_refused_with_the_form_that_was_probably_meant() {
+        for (given, meant) in [
+            ("919876543210", Some("+919876543210")),
+            ("+91 98765 43210", Some("+919876543210")),
+            ("00919876543210", Some("+919876543210")),
+            ("+1 (415) 555-0100", Some("+14155550100")),
+            ("+49 (0)30 123/456", Some("+4930123456")),
+            ("0171 2345678", None),
+            ("+1234567890123456", None),
+            ("+91x", None),
+            ("+", None),
+            ("", None),
+        ] {
+            for command in ["erase", "export"] {
+                let refused = super::parse([command, "--from", given].map(OsString::from));
+                let Command::Misuse(said) = refused else { panic!("{given:?} is taken: {refused:?}") };
+                let advice = meant.map_or("country code".to_owned(), |meant| format!("Did you mean {meant}?"));
+                assert!(said.contains(&format!("{given:?}")) && said.contains(&advice), "{given:?}: {said}");
+            }
+        }
     }
 
     #[test]
@@ -200,7 +250,7 @@ mod tests {
             (
                 "export --from +1 --since 2025-01-15T10:00:00Z --q=x",
                 Command::Export {
-                    from: Some("+1".to_owned()),
+                    from: number("+1"),
                     since: Timestamp::parse("2025-01-15T10:00:00Z").ok(),
                     q: Some("x".to_owned()),
                 },
@@ -208,8 +258,8 @@ mod tests {
             ("import", Command::Import { file: None }),
             ("import x", Command::Import { file: Some("x".into()) }),
             ("backup x --replace", Command::Backup { file: "x".into(), replace: true }),
-            ("erase --from=+1", Command::Erase { from: "+1".to_owned(), dry_run: false }),
-            ("erase --dry-run --from +1", Command::Erase { from: "+1".to_owned(), dry_run: true }),
+            ("erase --from=+1", Command::Erase { from: number("+1").unwrap(), dry_run: false }),
+            ("erase --dry-run --from +1", Command::Erase { from: number("+1").unwrap(), dry_run: true }),
         ] {
             assert_eq!(parse(line), command, "{line}");
         }

@@ -16,6 +16,7 @@ mod verify;
 pub use send::Draft;
 
 use crate::config::{Config, ConfigError};
+use crate::message::Msisdn;
 use crate::store::{Maintenance, OpenError};
 use crate::timestamp::Timestamp;
 use std::io::{Read, Write};
@@ -61,7 +62,7 @@ pub enum Command {
     /// Print the messages as JSON, one a line.
     Export {
         /// Those of this sender.
-        from: Option<String>,
+        from: Option<Msisdn>,
         /// Those at this instant or later.
         since: Option<Timestamp>,
         /// Those with this in their text.
@@ -84,7 +85,7 @@ pub enum Command {
     /// Remove the messages of one sender.
     Erase {
         /// Whose.
-        from: String,
+        from: Msisdn,
         /// Only say how many there are.
         dry_run: bool,
     },

@@ -2,14 +2,16 @@
 
 use crate::command::progress::Progress;
 use crate::command::{Failure, open_database};
+use crate::message::Msisdn;
 use crate::store::{Filter, Needle};
 use crate::timestamp::Timestamp;
 use std::io::{ErrorKind, IsTerminal, Write};
 
-pub(super) fn export(from: Option<String>, since: Option<Timestamp>, q: Option<&str>) -> Result<(), Failure> {
+pub(super) fn export(from: Option<Msisdn>, since: Option<Timestamp>, q: Option<&str>) -> Result<(), Failure> {
     let database = open_database()?;
     let unreadable = |error| Failure::failed(format!("the database cannot be read: {error}"));
     let since = since.map(|since| since.moment());
+    let from = from.map(|from| from.as_str().to_owned());
     let filter = Filter { from, since, needle: q.and_then(Needle::new) };
     let mut export = database.export(filter).map_err(unreadable)?;
     let mut stdout = std::io::stdout().lock();

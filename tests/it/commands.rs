@@ -60,6 +60,8 @@ fn wrong_usage_of_a_command_is_exit_status_2_and_leads_to_its_help() {
         &["check", "inbox.db"],
         &["erase"],
         &["erase", "+919876543210"],
+        &["erase", "--from", "919876543210"],
+        &["export", "--from", "+91 98765 43210"],
         &["erase", "--dry-run"],
         &["health", "--url", "x"],
     ] {

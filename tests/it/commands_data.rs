@@ -155,7 +155,7 @@ fn the_filters_of_an_export_are_those_of_messages() {
             &["--from=+10", "--since=2025-01-15T10:00:10.5Z", "--q=ж"],
             "from=%2B10&since=2025-01-15T10:00:10.5Z&q=%D0%B6",
         ),
-        (&["--from", "nobody"], "from=nobody"),
+        (&["--from", "+999"], "from=%2B999"),
     ] {
         let exported: Vec<Value> = export(&server.database(), arguments).lines().map(json).collect();
         let listed = server.items(query);
@@ -545,7 +545,11 @@ fn erase_removes_one_senders_messages_from_the_files_while_the_service_runs() {
     assert_eq!(times_in_files(), 0, "it is still in a file");
     assert_whole(&server.database());
 
-    assert_eq!(erase(&[]).stdout, "0 messages of +49555000111 erased\n");
+    for arguments in [&[][..], &["--dry-run"]] {
+        let ended = erase(arguments);
+        assert_eq!((ended.status.code(), ended.stdout.as_str()), (Some(1), ""), "{arguments:?}\n{ended:?}");
+        assert!(ended.stderr.contains("+49555000111 is unknown"), "{arguments:?}\n{ended:?}");
+    }
     assert_eq!(server.deliver(&bodies[0]).status, 200, "it is stored again when it is sent again");
     assert_eq!(server.get("/messages?from=%2B49555000111").json()["total"], 1);
 }
