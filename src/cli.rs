@@ -1,6 +1,6 @@
 //! The grammar of the command line and its help.
 
-use crate::command::{Command, Draft};
+use crate::command::{Command, Draft, Url};
 use crate::message::Msisdn;
 use crate::timestamp::Timestamp;
 use lexopt::{Arg, Error, Parser};
@@ -34,7 +34,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Command {
 fn subcommand(name: &str, parser: &mut Parser) -> Command {
     let parsed = match name {
         "serve" => alone(parser, Command::Serve, SERVE),
-        "health" => alone(parser, Command::Health, HEALTH),
+        "health" => health(parser),
         "check" => alone(parser, Command::Check, CHECK),
         "sign" => sign(parser),
         "send" => send(parser),
@@ -68,15 +68,27 @@ fn alone(parser: &mut Parser, command: Command, help: &'static str) -> Result<Co
     parser.next()?.map_or(Ok(command), |argument| general(argument, help))
 }
 
+fn health(parser: &mut Parser) -> Result<Command, Error> {
+    let mut url = None;
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Value(word) if url.is_none() => url = Some(parse_url("the URL", &word.to_string_lossy())?),
+            other => return general(other, HEALTH),
+        }
+    }
+    Ok(Command::Health { url })
+}
+
 fn sign(parser: &mut Parser) -> Result<Command, Error> {
-    let mut header = false;
+    let (mut header, mut file) = (false, None);
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Long("header") => header = true,
+            Arg::Value(word) if file.is_none() => file = Some(PathBuf::from(word)),
             other => return general(other, SIGN),
         }
     }
-    Ok(Command::Sign { header })
+    Ok(Command::Sign { header, file })
 }
 
 fn send(parser: &mut Parser) -> Result<Command, Error> {
@@ -88,7 +100,7 @@ fn send(parser: &mut Parser) -> Result<Command, Error> {
             Arg::Long("text") => draft.text = text(parser)?,
             Arg::Long("id") => draft.id = Some(text(parser)?),
             Arg::Long("ts") => draft.ts = Some(text(parser)?),
-            Arg::Long("url") => draft.url = Some(text(parser)?),
+            Arg::Long("url") => draft.url = Some(parse_url("--url", &text(parser)?)?),
             other => return general(other, SEND),
         }
     }
@@ -165,6 +177,11 @@ fn erase(parser: &mut Parser) -> Result<Command, Error> {
     Ok(Command::Erase { from, dry_run })
 }
 
+fn parse_url(name: &str, text: &str) -> Result<Url, Error> {
+    let refused = |why| format!("{name} is {text:?}: {why}. Give one like http://127.0.0.1:8000").into();
+    Url::parse(text).map_err(refused)
+}
+
 /// The value of `--from`. A number in any other form than messages have matches no message, so it is refused: an erasure
 /// must not report success because of a missing `+`.
 fn sender(parser: &mut Parser) -> Result<Msisdn, Error> {
@@ -232,7 +249,8 @@ mod tests {
         for (line, command) in [
             ("", Command::Serve),
             ("serve", Command::Serve),
-            ("health", Command::Health),
+            ("health", Command::Health { url: None }),
+            ("health http://x:1", Command::Health { url: Url::parse("http://x:1").ok() }),
             ("check", Command::Check),
             ("--help", Command::Help(HELP)),
             ("-h", Command::Help(HELP)),
@@ -242,8 +260,8 @@ mod tests {
             ("--version", Command::Version),
             ("-V", Command::Version),
             ("backup --version", Command::Version),
-            ("sign", Command::Sign { header: false }),
-            ("sign --header", Command::Sign { header: true }),
+            ("sign", Command::Sign { header: false, file: None }),
+            ("sign --header x", Command::Sign { header: true, file: Some("x".into()) }),
             ("verify ab", Command::Verify { signature: "ab".to_owned(), file: None }),
             ("verify ab c", Command::Verify { signature: "ab".to_owned(), file: Some("c".into()) }),
             ("export", Command::Export { from: None, since: None, q: None }),
@@ -269,7 +287,9 @@ mod tests {
             "--loud",
             "serve -x",
             "health now",
-            "sign body",
+            "health http://x http://x",
+            "sign a b",
+            "send --url ftp://x",
             "send --from",
             "send now",
             "verify",

@@ -13,6 +13,7 @@ mod serve;
 mod sign;
 mod verify;
 
+pub use client::Url;
 pub use send::Draft;
 
 use crate::config::{Config, ConfigError};
@@ -44,11 +45,16 @@ pub enum Command {
     /// Run the service; the default.
     Serve,
     /// Ask a running service whether it is ready.
-    Health,
-    /// Print the signature of a body from stdin.
+    Health {
+        /// Which; None: the one on this machine.
+        url: Option<Url>,
+    },
+    /// Print the signature of a body.
     Sign {
         /// As a header line.
         header: bool,
+        /// The body; without one, stdin.
+        file: Option<PathBuf>,
     },
     /// Make, sign and post one message.
     Send(Draft),
@@ -101,8 +107,8 @@ pub enum Command {
 pub fn run(command: Command) -> ExitCode {
     let done = match command {
         Command::Serve => serve::serve(),
-        Command::Health => health::health(),
-        Command::Sign { header } => sign::sign(header),
+        Command::Health { url } => health::health(url),
+        Command::Sign { header, file } => sign::sign(header, file.as_deref()),
         Command::Send(draft) => send::send(draft),
         Command::Verify { signature, file } => verify::verify(&signature, file.as_deref()),
         Command::Export { from, since, q } => export::export(from, since, q.as_deref()),

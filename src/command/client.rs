@@ -1,4 +1,4 @@
-//! One HTTP exchange, for the commands that ask a service.
+//! One HTTP exchange, for the commands that ask a service, and the URL to ask.
 
 use std::io::{Error, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
@@ -54,4 +54,90 @@ pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, listen.port())
+}
+
+/// An `http` URL of a service, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Url {
+    host: String,
+    port: u16,
+    authority: String,
+    path: String,
+}
+
+impl Url {
+    /// Takes an `http` URL; the error is why another text is none that can be asked.
+    pub fn parse(text: &str) -> Result<Url, &'static str> {
+        if text.starts_with("https://") {
+            return Err("this program does not speak TLS; use curl, with `webhook-inbox sign --header` for a delivery");
+        }
+        let rest = text.strip_prefix("http://").ok_or("it does not begin with http://")?;
+        if !rest.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err("it contains a byte that must be percent-encoded");
+        }
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        // An IPv6 address has colons of its own, in brackets.
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| "its port is not a number")?),
+            _ => (authority, 80),
+        };
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        if host.is_empty() {
+            return Err("it names no host");
+        }
+        Ok(Url { host: host.to_owned(), port, authority: authority.to_owned(), path: path.to_owned() })
+    }
+
+    /// The service at an address.
+    pub(super) fn of(address: SocketAddr) -> Url {
+        let (host, authority) = (address.ip().to_string(), address.to_string());
+        Url { host, port: address.port(), authority, path: String::new() }
+    }
+
+    /// Host and port, to connect to.
+    pub(super) fn address(&self) -> (&str, u16) {
+        (&self.host, self.port)
+    }
+
+    /// Host and port as they were written, for `Host`.
+    pub(super) fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// The path, or that of the endpoint that is meant where the URL has none.
+    pub(super) fn path_or<'a>(&'a self, endpoint: &'a str) -> &'a str {
+        if matches!(self.path.as_str(), "" | "/") { endpoint } else { &self.path }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_taken_apart() {
+        for (text, host, port, path) in [
+            ("http://127.0.0.1:8000/webhook", "127.0.0.1", 8000, "/webhook"),
+            ("http://localhost", "localhost", 80, "/endpoint"),
+            ("http://localhost:81/", "localhost", 81, "/endpoint"),
+            ("http://[::1]:8000/in?x=1", "::1", 8000, "/in?x=1"),
+            ("http://[::1]", "::1", 80, "/endpoint"),
+        ] {
+            let url = Url::parse(text).unwrap();
+            assert_eq!((url.address(), url.path_or("/endpoint")), ((host, port), path), "{text}");
+        }
+        for text in [
+            "",
+            "localhost:8000",
+            "https://x/",
+            "ftp://x/",
+            "http://",
+            "http://:80/",
+            "http://x:y/",
+            "http://x/ä",
+            "http://x/\r\n",
+        ] {
+            assert!(Url::parse(text).is_err(), "{text:?}");
+        }
+    }
 }

@@ -3,9 +3,10 @@
 use crate::command::{Failure, print, read_all};
 use crate::config::Config;
 use crate::webhook::Secret;
+use std::path::Path;
 
-pub(super) fn sign(header: bool) -> Result<(), Failure> {
-    let signature = secret()?.sign(&read_all(None)?);
+pub(super) fn sign(header: bool, file: Option<&Path>) -> Result<(), Failure> {
+    let signature = secret()?.sign(&read_all(file)?);
     let name = if header { "X-Signature: " } else { "" };
     print(&format!("{name}{signature}\n"))
 }

@@ -42,7 +42,7 @@ fn every_command_has_help_and_version_which_need_no_settings() {
 #[test]
 fn wrong_usage_of_a_command_is_exit_status_2_and_leads_to_its_help() {
     for arguments in [
-        &["sign", "body.json"][..],
+        &["sign", "a", "b"][..],
         &["sign", "--headers"],
         &["send", "--from"],
         &["send", "hello"],
@@ -64,6 +64,10 @@ fn wrong_usage_of_a_command_is_exit_status_2_and_leads_to_its_help() {
         &["export", "--from", "+91 98765 43210"],
         &["erase", "--dry-run"],
         &["health", "--url", "x"],
+        &["health", "127.0.0.1:8000"],
+        &["send", "--url", "ftp://x"],
+        &["send", "--url", "https://localhost/webhook"],
+        &["send", "--url", "localhost:8000"],
     ] {
         let ended = run(program().args(arguments));
         assert_eq!(ended.status.code(), Some(2), "{arguments:?}\n{ended:?}");
@@ -107,6 +111,11 @@ fn sign_prints_the_signature_that_the_service_takes() {
     std::fs::write(&secret, SECRET).unwrap();
     let by_file = run(command_with_input(&directory, &body).arg("sign").env("WEBHOOK_SECRET_FILE", &secret));
     assert_eq!(by_file.stdout, format!("{}\n", sign(SECRET, &body)), "{by_file:?}");
+
+    let file = directory.path().join("body");
+    std::fs::write(&file, &body).unwrap();
+    let of_file = run(program().arg("sign").arg(&file).env("WEBHOOK_SECRET", SECRET));
+    assert_eq!(of_file.stdout, format!("{}\n", sign(SECRET, &body)), "{of_file:?}");
 
     // Exactly the bytes of stdin, whatever they are.
     for body in [&b""[..], b"\n", b"a\r\n", b"\xff\0"] {
@@ -172,15 +181,9 @@ fn send_shows_every_refusal_and_fails() {
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
     assert_eq!(ended.stdout, "401 {\"detail\":\"invalid signature\"}\n", "{ended:?}");
     let nobody = own_address();
-    for (url, said) in [
-        ("https://localhost/webhook", "TLS"),
-        ("localhost:8000", "http://"),
-        (&format!("http://{nobody}"), "nothing answers"),
-    ] {
-        let ended = send(&["--url", url], SECRET);
-        assert_eq!(ended.status.code(), Some(1), "{url}\n{ended:?}");
-        assert!(ended.stderr.contains(said), "{url}\n{ended:?}");
-    }
+    let ended = send(&["--url", &format!("http://{nobody}")], SECRET);
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("nothing answers"), "{ended:?}");
 }
 
 #[test]

@@ -28,6 +28,13 @@ fn the_health_subcommand_tells_by_its_exit_status_whether_the_service_is_ready()
     let ended = ask(&nobody);
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
     assert!(ended.stderr.contains(&nobody), "{ended:?}");
+    for path in ["", "/", "/health/ready", "/health/live"] {
+        let url = format!("http://{}{path}", server.address());
+        let ended = run(program().args(["health", &url]));
+        assert_eq!(ended.status.code(), Some(0), "{url}\n{ended:?}");
+    }
+    let ended = run(program().args(["health", &format!("http://{nobody}")]));
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
     let ended = ask("nonsense");
     assert_eq!(ended.status.code(), Some(78), "{ended:?}");
 }
