@@ -6,6 +6,8 @@ use crate::config::Config;
 use crate::message::{MessageId, Msisdn, Text};
 use crate::store::{Maintenance, Record, Stored};
 use crate::timestamp::Timestamp;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Stdin};
 use std::os::fd::AsFd;
@@ -70,6 +72,13 @@ pub(super) fn import(file: Option<&Path>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What GET /messages answers, as far as it is recognised by.
+#[derive(Deserialize)]
+struct Page {
+    #[serde(rename = "data")]
+    _data: Vec<IgnoredAny>,
+}
+
 /// A line as a record that can be stored.
 ///
 /// With `created_at` it has been in an inbox before, and comes back as it was, whatever is in it. Without, it is from
@@ -85,6 +94,11 @@ fn read(line: &[u8]) -> Result<Record, String> {
     })?;
     let required = [("message_id", &record.message_id), ("from", &record.from), ("to", &record.to), ("ts", &record.ts)];
     if let Some((name, _)) = required.into_iter().find(|(_, value)| value.is_none()) {
+        if serde_json::from_slice::<Page>(line).is_ok() {
+            return Err(
+                "this is a page of GET /messages, not a message. Make lines of it first: jq -c '.data[]'".to_owned()
+            );
+        }
         return Err(format!("not a message: {name} is missing or null"));
     }
     if record.created_at.is_none() {

@@ -219,6 +219,9 @@ fn bad_lines_are_reported_with_their_number_and_the_rest_is_imported() {
         (delivery("e").replace("Hello", r"\ud800"), "at column"),
         (delivery(""), "message_id: "),
         (stored.replace(r#""from":"+1","#, ""), "from is missing or null"),
+        (r#"{"data":[{"message_id":"p"}],"total":1,"limit":50,"offset":0}"#.to_owned(), "jq -c '.data[]'"),
+        (r#"{"data":[],"total":0,"limit":50,"offset":0}"#.to_owned(), "page of GET /messages"),
+        (r#"{"data":"no page"}"#.to_owned(), "message_id is missing or null"),
         (stored.replace(r#""+2""#, "5"), "expected a string at column"),
         (r#"{"message_id":"cut off"#.to_owned(), "not a message"),
         (stored.to_owned(), ""),
@@ -237,7 +240,7 @@ fn bad_lines_are_reported_with_their_number_and_the_rest_is_imported() {
         assert!(right, "{line:?}: {report:?}\n{ended:?}");
     }
     assert_eq!(reported.next(), None, "{ended:?}");
-    assert!(ended.stderr.contains("5 imported, 0 already there, 9 bad lines"), "{ended:?}");
+    assert!(ended.stderr.contains("5 imported, 0 already there, 12 bad lines"), "{ended:?}");
     let ids: Vec<_> = export(&directory.database(), &[]).lines().map(|line| json(line)["message_id"].clone()).collect();
     assert_eq!(ids, ["a", "b", "d", "x", "f"]);
 
@@ -398,6 +401,14 @@ fn a_backup_overwrites_nothing_unless_it_is_told_to() {
     std::fs::write(file("b-wal"), "left over").unwrap();
     assert_eq!(backup(&[], "b").status.code(), Some(1), "SQLite would play it back into the copy");
     assert_eq!(backup(&[], "missing/b").status.code(), Some(1));
+
+    std::fs::create_dir(file("directory")).unwrap();
+    for arguments in [&[][..], &["--replace"]] {
+        let ended = backup(arguments, "directory");
+        assert_eq!(ended.status.code(), Some(1), "{arguments:?}\n{ended:?}");
+        assert!(ended.stderr.contains("directory is a directory. Name a file in it"), "{arguments:?}\n{ended:?}");
+        assert!(!file("directory.partial").exists(), "{arguments:?}");
+    }
 
     // What a backup that was killed has left.
     std::fs::write(file("c.partial"), "rest".repeat(10_000)).unwrap();
