@@ -44,6 +44,9 @@ fn may_write(database: &Path, file: &Path, replace: bool) -> Result<(), Failure>
     if same(database) || same(&beside(database, "-wal")) || same(&beside(database, "-shm")) {
         return Err(Failure::failed(format!("{name} is the database itself, or belongs to it. Give another name.")));
     }
+    if file.is_dir() {
+        return Err(Failure::failed(format!("{name} is a directory. Name a file in it, such as {name}/backup.db.")));
+    }
     // SQLite would take it for that of the copy, and play it back into it.
     for left in ["-wal", "-journal"].map(|suffix| beside(file, suffix)) {
         if left.exists() {
