@@ -36,6 +36,8 @@ pub struct Config {
     pub limits: gate::Limits,
     /// `TRUSTED_PROXIES`: whose `X-Forwarded-For` is believed.
     pub trusted_proxies: gate::TrustedProxies,
+    /// What can be used but is probably a mistake, a sentence each.
+    pub warnings: Vec<String>,
 }
 
 /// What is wrong with the environment, a line for each variable.
@@ -61,30 +63,30 @@ impl Config {
 
     /// `WEBHOOK_SECRET` alone, for a command that signs; as bytes, because `verify` also tries what is like it.
     pub fn secret_bytes() -> Result<Vec<u8>, ConfigError> {
-        let mut environment = Environment { variable: &process_environment, faults: Vec::new() };
+        let mut environment = Environment::new(&process_environment);
         environment.secret_bytes().ok_or(ConfigError(environment.faults))
     }
 
     /// `WEBHOOK_SECRET_PREVIOUS` alone, if there is one.
     pub fn previous_secret_bytes() -> Result<Option<Vec<u8>>, ConfigError> {
-        let mut environment = Environment { variable: &process_environment, faults: Vec::new() };
+        let mut environment = Environment::new(&process_environment);
         environment.confidential("WEBHOOK_SECRET_PREVIOUS").ok_or(ConfigError(environment.faults))
     }
 
     /// `DATABASE_URL` alone, for a command that works on the file.
     pub fn database_path() -> Result<PathBuf, ConfigError> {
-        let mut environment = Environment { variable: &process_environment, faults: Vec::new() };
+        let mut environment = Environment::new(&process_environment);
         environment.database_path().ok_or(ConfigError(environment.faults))
     }
 
     /// `LISTEN_ADDR` alone, for a command that asks a running service.
     pub fn listen_address() -> Result<SocketAddr, ConfigError> {
-        let mut environment = Environment { variable: &process_environment, faults: Vec::new() };
+        let mut environment = Environment::new(&process_environment);
         environment.listen_address().ok_or(ConfigError(environment.faults))
     }
 
     fn read(variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Config, ConfigError> {
-        let mut environment = Environment { variable, faults: Vec::new() };
+        let mut environment = Environment::new(variable);
         let secrets = environment.secrets();
         let access = environment.access();
         let path = environment.database_path();
@@ -111,7 +113,8 @@ impl Config {
                 // A search keeps a worker busy for as long as it takes. One is left for deliveries, and one for other reads.
                 let searches_max = workers.saturating_sub(2).max(1);
                 let store = store::Options { path, searches_max };
-                Ok(Config { secrets, access, store, log_level, listen, workers, limits, trusted_proxies })
+                let warnings = environment.warnings;
+                Ok(Config { secrets, access, store, log_level, listen, workers, limits, trusted_proxies, warnings })
             }
             _ => Err(ConfigError(environment.faults)),
         }
@@ -126,12 +129,25 @@ fn process_environment(name: &str) -> Option<OsString> {
 struct Environment<'a> {
     variable: &'a dyn Fn(&str) -> Option<OsString>,
     faults: Vec<String>,
+    warnings: Vec<String>,
 }
 
-impl Environment<'_> {
+impl<'a> Environment<'a> {
+    fn new(variable: &'a dyn Fn(&str) -> Option<OsString>) -> Environment<'a> {
+        Environment { variable, faults: Vec::new(), warnings: Vec::new() }
+    }
+
     fn secrets(&mut self) -> Option<Secrets> {
         let current = self.secret_bytes();
         let previous = self.confidential("WEBHOOK_SECRET_PREVIOUS");
+        for (name, secret) in [("WEBHOOK_SECRET", &current), ("WEBHOOK_SECRET_PREVIOUS", previous.as_ref()?)] {
+            if secret.as_ref().is_some_and(|secret| secret.ends_with(b"\n")) {
+                self.warnings.push(format!(
+                    "{name} ends in a newline, which is part of the secret. If the sender's secret has none, every \
+                     signature is wrong: remove it."
+                ));
+            }
+        }
         Some(Secrets { current: Secret::new(&current?)?, previous: previous?.and_then(|secret| Secret::new(&secret)) })
     }
 

@@ -1,6 +1,6 @@
 //! `check`: whether the settings can be used and the database is whole.
 
-use crate::command::{CONFIG, FAILED, Failure, IO_ERROR, print};
+use crate::command::{CONFIG, FAILED, Failure, IO_ERROR, print, tell};
 use crate::config::Config;
 use crate::store::Maintenance;
 use std::path::Path;
@@ -8,7 +8,10 @@ use std::path::Path;
 /// Everything is looked at, whatever was found before. The exit status is that of the first fault.
 pub(super) fn check() -> Result<(), Failure> {
     let configuration = match Config::from_env() {
-        Ok(_) => print("configuration: ok\n"),
+        Ok(config) => {
+            config.warnings.iter().for_each(|warning| tell(&format!("webhook-inbox: warning: {warning}")));
+            print("configuration: ok\n")
+        }
         Err(error) => Err(Failure { status: CONFIG, text: format!("configuration: {}", joined(&[error.to_string()])) }),
     };
     let database = match Config::database_path() {

@@ -107,6 +107,9 @@ pub(super) fn serve() -> Result<(), Failure> {
         let details = json!({ "connections_max": connections_max, "configured": configured });
         log.event(Level::Warning, message, details);
     }
+    for warning in config.warnings {
+        log.event(Level::Warning, &warning, json!({}));
+    }
     if anybody_reads && !address.ip().to_canonical().is_loopback() {
         let message = "whoever reaches this address can read all messages; set READ_TOKEN, or listen on 127.0.0.1";
         log.event(Level::Warning, message, json!({ "address": address.to_string() }));

@@ -1,6 +1,6 @@
 //! Who may read, and with which secrets one may write: tokens, files, credentials, rotation.
 
-use crate::harness::{Connection, Directory, Ended, SECRET, Server, delivery, json, program, run, sign};
+use crate::harness::{Connection, Directory, Ended, SECRET, Server, delivery, json, program, run, sign, until};
 
 const TOKEN: &str = "dG9rZW4-._~+/0123456789==";
 
@@ -164,6 +164,27 @@ fn a_secret_in_a_file_is_all_of_it_but_one_end_of_line() {
         let reply = server.post("/webhook", Some(&sign(secret, &body)), &body);
         assert_eq!(reply.status, 200, "{content:?}\nreply: {reply:?}");
     }
+}
+
+/// As `export WEBHOOK_SECRET="$(cat secret; echo)"` in a script, or a variable that was written with an editor.
+#[test]
+fn a_secret_that_ends_in_a_newline_is_used_and_warned_about() {
+    for name in ["WEBHOOK_SECRET", "WEBHOOK_SECRET_PREVIOUS"] {
+        let server = Server::with(&[(name, "s\n")]);
+        let body = delivery("m1");
+        assert_eq!(server.post("/webhook", Some(&sign("s\n", &body)), &body).status, 200);
+        let warning = format!("{name} ends in a newline");
+        until("the log has the warning", || {
+            server.log().lines().any(|line| line.contains(r#""level":"WARNING""#) && line.contains(&warning))
+        });
+        let url = format!("sqlite:///{}", server.database().display());
+        let ended = run(program().arg("check").env("WEBHOOK_SECRET", SECRET).env(name, "s\n").env("DATABASE_URL", url));
+        assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+        assert!(ended.stderr.contains(&warning), "{ended:?}");
+    }
+    let server = Server::start();
+    assert_eq!(server.get("/health/ready").status, 200);
+    assert!(!server.log().contains("newline"), "{}", server.log());
 }
 
 #[test]
