@@ -2,7 +2,8 @@
 
 use crate::access::Access;
 use crate::api::Api;
-use crate::command::{CONFIG, FAILED, Failure, IO_ERROR};
+use crate::command::client::reachable;
+use crate::command::{CONFIG, FAILED, Failure, IO_ERROR, tell};
 use crate::config::Config;
 use crate::gate::{self, Gate, Limits};
 use crate::log::{Level, Log};
@@ -14,7 +15,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IsTerminal};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::exit;
@@ -87,10 +88,15 @@ pub(super) fn serve() -> Result<(), Failure> {
     let connections_max = limits.connections_max;
     let gate = Gate::start(listener, (private, lone), limits, config.trusted_proxies, metrics, log.clone()).map_err(
         |error| {
-            failed(format!(
-                "cannot connect to the workers: {error}. Check that /proc is there, set WORKERS lower, or allow more \
-                 threads (ulimit -u, the container's pids limit)."
-            ))
+            failed(match error.kind() {
+                ErrorKind::NotFound => format!(
+                    "cannot connect to the private socket, which is reached through /proc/self/fd: {error}. Mount /proc."
+                ),
+                _ => format!(
+                    "cannot connect to the workers: {error}. Set WORKERS lower, or allow more threads (ulimit -u, the \
+                     container's pids limit)."
+                ),
+            })
         },
     )?;
     let details = json!({
@@ -101,6 +107,9 @@ pub(super) fn serve() -> Result<(), Failure> {
         "sqlite_version": sqlite_version(),
     });
     log.event(Level::Info, "listening", details);
+    if std::io::stdout().is_terminal() {
+        tell(&format!("webhook-inbox is listening on http://{}. Ctrl-C stops it.", reachable(address)));
+    }
     if connections_max < configured {
         let message =
             "fewer file descriptors are allowed than MAX_CONNECTIONS needs; raise ulimit -n (systemd: LimitNOFILE=)";

@@ -1,7 +1,11 @@
 //! The log: one JSON object a line, with the contract's fields, whatever clients send.
 
-use crate::harness::{Connection, Delivery, Directory, Server, delivery, json, own_address, program, until};
+use crate::harness::{Connection, Delivery, Directory, SECRET, Server, delivery, json, own_address, program, until};
+use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
 use serde_json::Value;
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::unix::ffi::OsStringExt;
 
 /// Every line so far, once there are as many as expected.
 fn lines(server: &Server, count: usize) -> Vec<Value> {
@@ -215,4 +219,31 @@ fn lines_of_many_workers_do_not_mix() {
         }
     });
     assert_eq!(lines(&server, 1_602).len(), 1_602);
+}
+
+/// As `webhook-inbox` typed in a shell.
+#[test]
+fn only_a_start_on_a_terminal_prints_the_address_for_people() {
+    let directory = Directory::new();
+    let address = own_address();
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = OsString::from_vec(ptsname(&terminal, Vec::new()).unwrap().into_bytes());
+    let errors = directory.path().join("stderr");
+    let mut child = program()
+        .env("WEBHOOK_SECRET", SECRET)
+        .env("LISTEN_ADDR", &address)
+        .env("DATABASE_URL", format!("sqlite:///{}", directory.database().display()))
+        .stdout(File::options().write(true).open(name).unwrap())
+        .stderr(File::create(&errors).unwrap())
+        .spawn()
+        .unwrap();
+    let line = format!("webhook-inbox is listening on http://{address}. Ctrl-C stops it.\n");
+    until("the line is printed", || std::fs::read_to_string(&errors).unwrap() == line);
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    let server = Server::start();
+    assert_eq!(server.get("/health/ready").status, 200);
+    assert_eq!(server.errors(), "", "stdout is a pipe");
 }
