@@ -1,5 +1,6 @@
 # Alpine's own C library is musl, so cargo's default there is a static binary, on every architecture that the image has.
-FROM rust:1.95-alpine AS build
+# The full name, so that builders without a default registry find it too.
+FROM docker.io/library/rust:1.95-alpine AS build
 WORKDIR /build
 COPY . .
 # The caches outlive the step, the binary would not: hence the copy.
