@@ -2,20 +2,22 @@
 
 # For trying it out on one's own machine; anybody who reads this file knows it.
 DEVELOPMENT_SECRET := development-secret
+# The settings of `make run`, which the commands read too.
+SETTINGS := inbox.env
 
 .PHONY: help run test lint bench dist up down logs
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 8
 
-# The settings are taken in the shell and not by make, which would expand a `$` in a secret.
-run: ## build and run it here: 127.0.0.1:8000, inbox.db in this directory
-	@export DATABASE_URL="$${DATABASE_URL:-sqlite:///./inbox.db}" LISTEN_ADDR="$${LISTEN_ADDR:-127.0.0.1:8000}"; \
-	if [ -z "$${WEBHOOK_SECRET:-}" ]; then \
-	    export WEBHOOK_SECRET='$(DEVELOPMENT_SECRET)'; \
-	    echo 'WEBHOOK_SECRET is not set. For development it is now: $(DEVELOPMENT_SECRET)' >&2; \
-	fi; \
-	exec cargo run --release --locked
+run: $(SETTINGS) ## build and run it here: 127.0.0.1:8000, settings in inbox.env, messages in inbox.db
+	WEBHOOK_INBOX_SETTINGS=$(SETTINGS) cargo run --release --locked
+
+# Written once; from then on it is the user's.
+$(SETTINGS):
+	@umask 077 && printf '%s\n' '# Written by `make run`. README.md, "Settings", has all settings.' \
+	    WEBHOOK_SECRET=$(DEVELOPMENT_SECRET) LISTEN_ADDR=127.0.0.1:8000 DATABASE_URL=sqlite:///./inbox.db > $@
+	@echo 'The settings are in $@. For development, WEBHOOK_SECRET is: $(DEVELOPMENT_SECRET)' >&2
 
 test: ## run all tests
 	cargo test --locked

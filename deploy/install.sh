@@ -5,7 +5,8 @@
 #   ./deploy/install.sh --uninstall   stop and remove it; messages and secret stay
 #   DESTDIR=/some/root ./deploy/install.sh …    into a root directory that is not running, for images and packages
 #
-# Running it again changes nothing that is right already. A secret is made only where there is none.
+# Running it again changes nothing that is right already, and restarts the service only when it has changed something. A
+# secret is made, and settings are written, only where there are none.
 
 set -eu
 
@@ -15,6 +16,7 @@ root=${DESTDIR:-}
 binary=$root/usr/local/bin/$program
 units=$root/etc/systemd/system
 settings=$root/etc/$program
+overrides=$units/$program.service.d
 # systemd makes it at the first start and gives it to the service's own user (StateDirectory=), so it is not made here.
 data=$root/var/lib/$program
 
@@ -28,6 +30,8 @@ systemd_runs() {
     [ -z "$root" ] && [ -d /run/systemd/system ]
 }
 
+changed=
+
 # Puts a file in its place in one step: whoever starts it meanwhile gets the old one or the new one.
 put() {
     mode=$1 from=$2 to=$3
@@ -38,12 +42,26 @@ put() {
     mkdir -p "$(dirname "$to")"
     install -m "$mode" "$from" "$to.new"
     mv -f "$to.new" "$to"
+    changed=yes
     echo "installed  $to"
+}
+
+# Everybody may read the settings, so that commands need no root for them; the secret is root's alone.
+make_settings() {
+    if [ -f "$settings/$program.env" ]; then
+        echo "kept       $settings/$program.env"
+        return
+    fi
+    # systemd would let the file win over them without a word, and the service would open another database.
+    ! grep -qs '^Environment=' "$overrides"/*.conf || fail "there are settings in $overrides, which from now on are" \
+        "kept in $settings/$program.env. Copy $release/deploy/$program.env there, write your settings into it, remove" \
+        "the Environment= lines, and run this again."
+    put 644 "$release/deploy/$program.env" "$settings/$program.env"
 }
 
 make_secret() {
     mkdir -p "$settings"
-    chmod 700 "$settings"
+    chmod 755 "$settings"
     if [ -s "$settings/secret" ]; then
         chmod 600 "$settings/secret"
         echo "kept       $settings/secret"
@@ -55,6 +73,7 @@ make_secret() {
     )
     [ "$(wc -c < "$settings/secret.new")" -eq 64 ] || fail "cannot read /dev/urandom"
     mv -f "$settings/secret.new" "$settings/secret"
+    changed=yes
     echo "made       $settings/secret: give it to the sender, or put the sender's own in its place"
 }
 
@@ -64,19 +83,20 @@ install_all() {
     (cd "$release" && sha256sum --check --quiet SHA256SUMS) || fail "the release is not what SHA256SUMS says"
     "$release/$program" --version > /dev/null || fail "$release/$program does not run here: $(uname -m)?"
 
+    make_settings
+    make_secret
     if [ -f "$binary" ] && ! cmp -s "$release/$program" "$binary"; then
         put 755 "$binary" "$binary.previous" # for a rollback
     fi
     put 755 "$release/$program" "$binary"
-    for unit in "$release/deploy/$program".*; do
-        put 644 "$unit" "$units/$(basename "$unit")"
+    for unit in $program.service $program.socket; do
+        put 644 "$release/deploy/$unit" "$units/$unit"
     done
-    make_secret
 
     if systemd_runs; then
         systemctl daemon-reload
         if systemctl --quiet is-active $program.service; then
-            systemctl restart $program.service
+            [ -z "$changed" ] || systemctl restart $program.service
         else
             systemctl enable --now $program.socket $program.service
         fi

@@ -20,7 +20,7 @@ use crate::config::{Config, ConfigError};
 use crate::message::Msisdn;
 use crate::store::{Maintenance, OpenError};
 use crate::timestamp::Timestamp;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -179,7 +179,20 @@ fn read_all(file: Option<&Path>) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// The database that the environment names, which has to be there and to have this version's schema.
+/// The database of the settings, which has to be there and to have this version's schema.
 fn open_database() -> Result<Maintenance, Failure> {
-    Ok(Maintenance::open(&Config::database_path()?)?.with_current_schema()?)
+    Ok(Maintenance::open(&database_path()?)?.with_current_schema()?)
+}
+
+/// Where the database is. The directory of an installed service is closed to other users than its own: that is not the
+/// same as a database that is missing.
+fn database_path() -> Result<PathBuf, Failure> {
+    let path = Config::database_path()?;
+    match path.metadata() {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            let text = format!("cannot open the database {}: {error}. Run the command with sudo.", path.display());
+            Err(Failure { status: IO_ERROR, text })
+        }
+        _ => Ok(path),
+    }
 }

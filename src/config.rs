@@ -1,14 +1,18 @@
-//! The environment, read once, and taken apart into each part's own options.
+//! The settings, read once, and taken apart into each part's own options.
 //!
-//! Every value is checked at the start and every fault reported, not just the first. No module below reads the
-//! environment. What is secret may also be in a file that a variable names, or among the credentials that systemd has
-//! loaded; no fault ever quotes it.
+//! A setting comes from the environment, or else from the settings file, which the commands and the service share. Every
+//! value is checked at the start and every fault reported, not just the first. No module below reads the environment. A
+//! secret may also be in a file that a variable names, or among the credentials that systemd has loaded; no fault ever
+//! quotes it.
+
+mod settings_file;
 
 use crate::access::{Access, AllowedHosts, ReadToken};
 use crate::gate;
 use crate::log::Level;
 use crate::store;
 use crate::webhook::{Secret, Secrets};
+use settings_file::Settings;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
@@ -56,7 +60,7 @@ impl std::error::Error for ConfigError {}
 const SECRET_BYTES_MAX: u64 = 64 << 10;
 
 impl Config {
-    /// Reads the process's environment.
+    /// Reads the process's environment, and the settings file.
     pub fn from_env() -> Result<Config, ConfigError> {
         Config::read(&process_environment)
     }
@@ -128,13 +132,33 @@ fn process_environment(name: &str) -> Option<OsString> {
 /// The variables, and what was found wrong with them so far. An empty value counts as one that is not set.
 struct Environment<'a> {
     variable: &'a dyn Fn(&str) -> Option<OsString>,
+    /// What the settings file has, or why it cannot be used: a fault only once a setting is looked up in it.
+    file: Result<Settings, String>,
     faults: Vec<String>,
     warnings: Vec<String>,
 }
 
 impl<'a> Environment<'a> {
     fn new(variable: &'a dyn Fn(&str) -> Option<OsString>) -> Environment<'a> {
-        Environment { variable, faults: Vec::new(), warnings: Vec::new() }
+        let named = variable("WEBHOOK_INBOX_SETTINGS").filter(|path| !path.is_empty());
+        Environment { variable, file: settings_file::read(named), faults: Vec::new(), warnings: Vec::new() }
+    }
+
+    fn variable(&self, name: &str) -> Option<OsString> {
+        (self.variable)(name).filter(|value| !value.is_empty())
+    }
+
+    /// The value in the settings file; `Some(None)` when there is none, `None` and a fault when the file cannot be used.
+    fn in_file(&mut self, name: &str) -> Option<Option<OsString>> {
+        match &self.file {
+            Ok(settings) => Some(settings.get(name).filter(|value| !value.is_empty()).map(OsString::from)),
+            Err(fault) => {
+                if !self.faults.contains(fault) {
+                    self.faults.push(fault.clone());
+                }
+                None
+            }
+        }
     }
 
     fn secrets(&mut self) -> Option<Secrets> {
@@ -183,23 +207,27 @@ impl<'a> Environment<'a> {
     /// The value of a variable that nobody else should see; `Some(None)` when there is none, `None` and a fault when it
     /// cannot be used.
     ///
-    /// It is the variable itself, or what is in the file that `NAME_FILE` names, or, with neither, the credential
-    /// `NAME` that systemd has loaded (`LoadCredential=`).
+    /// It is the variable itself; or the credential `NAME` that systemd has loaded (`LoadCredential=`), which stands for
+    /// the file that `NAME_FILE` names where the service may not read that; or what is in this file. The settings file is
+    /// asked only when the environment has none of these: a variable there does not contradict the file's `NAME_FILE`.
     fn confidential(&mut self, name: &str) -> Option<Option<Vec<u8>>> {
-        let variable = |name: &str| (self.variable)(name).filter(|value| !value.is_empty());
         let name_file = format!("{name}_FILE");
-        let found = match (variable(name), variable(&name_file)) {
-            (Some(_), Some(_)) => Err(format!("{name} and {name_file} are both set. Set only one of them.")),
-            (Some(value), None) => Ok(Some(value.into_vec())),
-            (None, Some(path)) => {
+        let (mut value, mut path) = (self.variable(name), self.variable(&name_file));
+        let credential = self.variable("CREDENTIALS_DIRECTORY").map(|directory| Path::new(&directory).join(name));
+        let credential = credential.filter(|path| value.is_none() && path.symlink_metadata().is_ok());
+        if value.is_none() && path.is_none() && credential.is_none() {
+            (value, path) = (self.in_file(name)?, self.in_file(&name_file)?);
+        }
+        let found = match (value, credential, path) {
+            (Some(_), _, Some(_)) => Err(format!("{name} and {name_file} are both set. Set only one of them.")),
+            (Some(value), ..) => Ok(Some(value.into_vec())),
+            (None, Some(path), _) => {
+                secret_in(&path).map(Some).map_err(|error| format!("the credential {name}: {error}"))
+            }
+            (None, None, Some(path)) => {
                 secret_in(Path::new(&path)).map(Some).map_err(|error| format!("{name_file}: {error}"))
             }
-            (None, None) => match variable("CREDENTIALS_DIRECTORY").map(|directory| Path::new(&directory).join(name)) {
-                Some(path) if path.symlink_metadata().is_ok() => {
-                    secret_in(&path).map(Some).map_err(|error| format!("the credential {name}: {error}"))
-                }
-                _ => Ok(None),
-            },
+            (None, None, None) => Ok(None),
         };
         found.map_err(|fault| self.faults.push(fault)).ok()
     }
@@ -262,8 +290,11 @@ impl<'a> Environment<'a> {
         parse: impl FnOnce(&str) -> Option<T>,
         right: impl FnOnce() -> String,
     ) -> Option<T> {
-        let value = (self.variable)(name).map(|value| value.to_string_lossy().into_owned());
-        let value = value.filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned());
+        let value = match self.variable(name) {
+            None => self.in_file(name)?,
+            set => set,
+        };
+        let value = value.map_or_else(|| default.to_owned(), |value| value.to_string_lossy().into_owned());
         let parsed = parse(&value);
         if parsed.is_none() {
             self.faults.push(format!("{name} is {value:?}, which cannot be used. Set it to {}.", right()));
@@ -279,7 +310,11 @@ fn secret_in(path: &Path) -> Result<Vec<u8>, String> {
     let path = path.display();
     read.map_err(|error| match error.kind() {
         ErrorKind::NotFound => format!("there is no file {path}. Create it, or name another."),
-        ErrorKind::PermissionDenied => format!("{path} cannot be read: {error}. Let the service's user read it."),
+        ErrorKind::PermissionDenied => {
+            format!(
+                "{path} cannot be read: {error}. Run a command with sudo; under systemd, load it with LoadCredential=."
+            )
+        }
         _ => format!("{path} cannot be read: {error}"),
     })?;
     if secret.len() as u64 > SECRET_BYTES_MAX {
@@ -310,7 +345,8 @@ mod tests {
 
     fn read(environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
         Config::read(&|name| {
-            environment.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
+            let nowhere = ("WEBHOOK_INBOX_SETTINGS", "/dev/null"); // not those of the machine that runs the tests
+            environment.iter().chain([&nowhere]).find(|(known, _)| *known == name).map(|(_, value)| value.into())
         })
     }
 

@@ -5,7 +5,7 @@ Usage: python3 tests/readme.py
 Every block of README.md fenced as `sh` is run, in order, in one bash, against the service that the block `make run` has
 started in another. A block fenced as `json` or `text` right below it is what it has to print; in it, `…` stands for
 anything. `make test` is only looked for: who runs this runs that too. Blocks fenced otherwise (`shell` needs a container
-engine or root, `ini` is no command) are left alone.
+engine or root) are left alone.
 
 All of it happens in a copy of the repository without what git ignores, like a fresh clone: target/readme. The build is
 shared with the repository's own, so the copy is removed when all went well: as long as its files are there, cargo looks
@@ -124,10 +124,11 @@ def main():
         sys.exit("readme: hardly any block of README.md has its output below it; is the format still the same?")
 
     copy_repository()
+    (COPY / "target").symlink_to(ROOT / "target")  # where the lines look for the program
     port = free_port()
     if port != PORT:
         print(f"readme: port {PORT} is taken, so the lines run with {port} in its place")
-    settings = ("WEBHOOK_SECRET", "DATABASE_URL", "LISTEN_ADDR", "LOG_LEVEL", "MAKEFLAGS", "MAKELEVEL")
+    settings = ("WEBHOOK_INBOX_SETTINGS", "WEBHOOK_SECRET", "DATABASE_URL", "LISTEN_ADDR", "LOG_LEVEL", "MAKEFLAGS", "MAKELEVEL")
     environment = {name: value for name, value in os.environ.items() if name not in settings}
     environment["CARGO_TARGET_DIR"] = str(ROOT / "target")
     if port != PORT:

@@ -44,6 +44,7 @@ class Service:
         self.port = free_port()
         self.log_path = os.path.join(directory, "log")
         self.environment = {
+            "WEBHOOK_INBOX_SETTINGS": "/dev/null",
             "WEBHOOK_SECRET": SECRET,
             "DATABASE_URL": "sqlite:///" + os.path.join(directory, "inbox.db"),
             "LISTEN_ADDR": f"127.0.0.1:{self.port}",

@@ -96,6 +96,7 @@ impl Service {
     pub fn start_build(binary: &Path, database: &Path, variables: &[(&str, &str)]) -> Service {
         let mut child = Command::new(binary)
             .env_clear()
+            .env("WEBHOOK_INBOX_SETTINGS", "/dev/null")
             .env("WEBHOOK_SECRET", SECRET)
             .env("DATABASE_URL", format!("sqlite:///{}", database.display()))
             .env("LISTEN_ADDR", "127.0.0.1:0")

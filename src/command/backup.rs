@@ -1,15 +1,14 @@
 //! `backup`: a consistent, checked copy of the database, which has its name only when it is whole.
 
 use crate::command::progress::Progress;
-use crate::command::{Failure, tell};
-use crate::config::Config;
+use crate::command::{Failure, database_path, tell};
 use crate::store::Maintenance;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Error;
 use std::path::{Path, PathBuf};
 
 pub(super) fn backup(file: &Path, replace: bool) -> Result<(), Failure> {
-    let path = Config::database_path()?;
+    let path = database_path()?;
     // SQLite would take a name like `file:copy.db` for a URI, and write to another file than the one that is checked.
     let absolute =
         std::path::absolute(file).map_err(|error| Failure::failed(format!("{}: {error}", file.display())))?;

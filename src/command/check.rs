@@ -1,6 +1,6 @@
 //! `check`: whether the settings can be used and the database is whole.
 
-use crate::command::{CONFIG, FAILED, Failure, IO_ERROR, print, tell};
+use crate::command::{CONFIG, FAILED, Failure, IO_ERROR, database_path, print, tell};
 use crate::config::Config;
 use crate::store::Maintenance;
 use std::path::Path;
@@ -14,9 +14,10 @@ pub(super) fn check() -> Result<(), Failure> {
         }
         Err(error) => Err(Failure { status: CONFIG, text: format!("configuration: {}", joined(&[error.to_string()])) }),
     };
-    let database = match Config::database_path() {
+    let database = match database_path() {
         Ok(path) => check_database(&path),
-        Err(_) => return configuration, // it has said so
+        Err(Failure { status: CONFIG, .. }) => return configuration, // it has said so
+        Err(failure) => Err(failure),
     };
     match (configuration, database) {
         (Err(first), Err(second)) => {

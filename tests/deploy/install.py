@@ -19,6 +19,7 @@ from support import ROOT, Service, binary_argument, check, check_equal, message,
 
 BINARY_BYTES_MAX = 5_000_000
 SECRET = "etc/webhook-inbox/secret"
+SETTINGS = "etc/webhook-inbox/webhook-inbox.env"
 
 
 def snapshot(root):
@@ -93,7 +94,8 @@ def main(tarball):
         release.script()
         first = snapshot(root)
         check_equal(first["usr/local/bin/webhook-inbox"][0], "0o755", "the binary can be run")
-        check_equal((first["etc/webhook-inbox"][0], first[SECRET][0]), ("0o700", "0o600"), "the secret is root's alone")
+        check_equal((first["etc/webhook-inbox"][0], first[SECRET][0]), ("0o755", "0o600"), "the secret is root's alone")
+        check_equal(first[SETTINGS][0], "0o644", "everybody may read the settings")
         check(re.fullmatch(r"[0-9a-f]{64}", (root / SECRET).read_text()), "the secret is 32 bytes in hexadecimal")
         for unit in ("webhook-inbox.service", "webhook-inbox.socket"):
             check_equal(first[f"etc/systemd/system/{unit}"][0], "0o644", f"{unit} is installed")
@@ -101,7 +103,9 @@ def main(tarball):
         check_equal(snapshot(root), first, "installing again changes nothing")
         check_service(root, directory / "run")
 
-        # An operator has put the sender's secret in its place, and there is data.
+        # An operator has put the sender's secret in its place and changed a setting, and there is data.
+        settings = (root / SETTINGS).read_text() + "LOG_LEVEL=WARNING\n"
+        (root / SETTINGS).write_text(settings)
         (root / SECRET).write_text("the sender's own")
         (root / SECRET).chmod(0o644)
         data = root / "var/lib/webhook-inbox/inbox.db"
@@ -112,6 +116,7 @@ def main(tarball):
         release.script()
         after = snapshot(root)
         check_equal((root / SECRET).read_text(), "the sender's own", "an upgrade keeps the secret")
+        check_equal((root / SETTINGS).read_text(), settings, "an upgrade keeps the settings")
         check_equal(after[SECRET][0], "0o600", "an upgrade makes the secret root's alone again")
         check_equal(after["usr/local/bin/webhook-inbox"][2], first["usr/local/bin/webhook-inbox"][2], "it is upgraded")
         previous = (root / "usr/local/bin/webhook-inbox.previous").read_bytes()
@@ -120,10 +125,18 @@ def main(tarball):
         stored = data.read_bytes()
         release.script("--uninstall")
         left = [name for name in snapshot(root) if (root / name).is_file()]
-        check_equal(left, [SECRET, "var/lib/webhook-inbox/inbox.db"], "uninstalling leaves secret and data, no more")
+        check_equal(left, [SECRET, SETTINGS, "var/lib/webhook-inbox/inbox.db"], "uninstalling leaves settings and data")
         check_equal(data.read_bytes(), stored, "the data is as it was")
         release.script("--uninstall")
         check("usage" in release.script("--bogus", right=1), "a wrong argument is explained")
+
+        # Settings of a time before there was a settings file, which would win over them.
+        override = root / "etc/systemd/system/webhook-inbox.service.d/override.conf"
+        override.parent.mkdir(parents=True)
+        override.write_text("[Service]\nEnvironment=DATABASE_URL=sqlite:////srv/inbox.db\n")
+        (root / SETTINGS).unlink()
+        check("webhook-inbox.service.d" in release.script(right=1), "settings elsewhere are pointed out")
+        check(not (root / "usr/local/bin/webhook-inbox").exists(), "and nothing is installed")
 
         with open(release.directory / "webhook-inbox", "ab") as file:
             file.write(b"x")

@@ -131,6 +131,7 @@ class Service(Program):
         self.port = free_port()
         self.database = pathlib.Path(directory) / "inbox.db"
         environment = {
+            "WEBHOOK_INBOX_SETTINGS": "/dev/null",  # not those of a service on this machine
             "WEBHOOK_SECRET": SECRET,
             "DATABASE_URL": f"sqlite:///{self.database}",
             "LISTEN_ADDR": f"127.0.0.1:{self.port}",

@@ -50,10 +50,10 @@ impl Drop for Directory {
     }
 }
 
-/// The binary with nothing of this process's environment.
+/// The binary with nothing of this process's environment, and without the settings of a service on this machine.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_webhook-inbox"));
-    command.env_clear().stdin(Stdio::null());
+    command.env_clear().env("WEBHOOK_INBOX_SETTINGS", "/dev/null").stdin(Stdio::null());
     command
 }
 

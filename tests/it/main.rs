@@ -18,6 +18,7 @@ mod logs; // one JSON object a line, whatever clients send
 mod messages; // GET /messages: which, in which order, page by page
 mod metrics; // GET /metrics: the whole page, and the counts of a known history
 mod routing; // which path and method lead where, and what every reply has
+mod settings; // the file of settings that service and commands share
 mod shutdown; // signals
 mod stats; // GET /stats, also when another program writes
 mod systemd; // the unit files, what the service manager is told, its watchdog, its sockets
