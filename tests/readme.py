@@ -4,8 +4,8 @@ Usage: python3 tests/readme.py
 
 Every block of README.md fenced as `sh` is run, in order, in one bash, against the service that the block `make run` has
 started in another. A block fenced as `json` or `text` right below it is what it has to print; in it, `…` stands for
-anything. `make test` is only looked for: who runs this runs that too. Blocks fenced otherwise (`shell` needs a container
-engine or root) are left alone.
+anything. `make test` is only looked for: who runs this runs that too. Blocks fenced as `shell` need a container engine
+or root: tests/deploy/shell_blocks.py runs those.
 
 All of it happens in a copy of the repository without what git ignores, like a fresh clone: target/readme. The build is
 shared with the repository's own, so the copy is removed when all went well: as long as its files are there, cargo looks
