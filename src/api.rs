@@ -15,6 +15,7 @@ use crate::reply::{Fault, Reply, Status};
 use crate::store::{Item, Outcome, ReadError, Store, Stored, Unavailable, sqlite_version};
 use crate::webhook::{self, Rejection, Secrets};
 use serde::Serialize;
+use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -34,14 +35,6 @@ pub struct Request<'a> {
     pub host: Option<&'a str>,
     /// The body, whole; empty where there is none.
     pub body: Vec<u8>,
-}
-
-/// What a request leads to.
-pub enum Step {
-    /// It is answered.
-    Answer(Answer),
-    /// A delivery that nothing is wrong with. Once it is known what became of its messages, [`stored`] is the answer.
-    Store(Vec<Message>),
 }
 
 /// All that the endpoints need.
@@ -67,13 +60,14 @@ impl Api {
         Api { secrets, access, store, metrics, log, stopping }
     }
 
-    /// Answers one request, or says what is to be stored before it can be answered.
-    pub fn answer(&self, request: &Request<'_>) -> Step {
+    /// The answer to a request, or else the messages of a delivery that nothing is wrong with: once it is known what
+    /// became of them, [`stored`] is the answer.
+    pub fn answer(&self, request: &Request<'_>) -> ControlFlow<Answer, Vec<Message>> {
         let path = match Path::route(request.method, request.path) {
             Ok(path) => path,
-            Err(refusal) => return Step::Answer(refusal.into()),
+            Err(refusal) => return Break(refusal.into()),
         };
-        Step::Answer(match path {
+        Break(match path {
             Path::Webhook => return self.webhook(request),
             Path::Messages => self.read(path, request, || self.messages(request.query)),
             Path::Stats => self.read(path, request, || self.stats()),
@@ -102,17 +96,15 @@ impl Api {
         answer
     }
 
-    fn webhook(&self, request: &Request<'_>) -> Step {
+    fn webhook(&self, request: &Request<'_>) -> ControlFlow<Answer, Vec<Message>> {
         match webhook::receive(&self.secrets, request.signatures, &request.body, &self.metrics) {
-            Ok(messages) => Step::Store(messages),
+            Ok(messages) => Continue(messages),
             Err(Rejection::InvalidSignature(fault)) => {
                 let reply = Reply::detail(Status::Unauthorized, "invalid signature");
                 let answer = Answer { reason: Some(fault.reason().to_owned()), ..reply.into() };
-                Step::Answer(delivered(answer, WebhookResult::InvalidSignature, None))
+                Break(delivered(answer, WebhookResult::InvalidSignature, None))
             }
-            Err(Rejection::Invalid(faults)) => {
-                Step::Answer(delivered(invalid(&faults), WebhookResult::ValidationError, None))
-            }
+            Err(Rejection::Invalid(faults)) => Break(delivered(invalid(&faults), WebhookResult::ValidationError, None)),
         }
     }
 

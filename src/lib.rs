@@ -1,10 +1,11 @@
 //! webhook-inbox keeps every acknowledged message.
 //!
-//! A request arrives at the [`gate`], which bounds its size and time and passes it on whole. A worker of the [`server`]
-//! pulls it from tiny_http, and [`api`] picks the endpoint by method and path. For a delivery, [`webhook`] checks the
-//! signature over the raw body and parses it into [`message`]s, each with a [`timestamp`]; for a page, [`access`] says who
-//! may read, and [`query`] turns the query string into a selection. [`store`] commits the messages together with those of
-//! other requests that wait, or reads the page. Only then does the [`reply`] go out: 200 means on disk.
+//! A request arrives at the [`gate`], which bounds its size and time and passes it on whole, deliveries in batches. A
+//! worker of the [`server`] pulls it from tiny_http, and [`api`] picks the endpoint by method and [`path`]. For a delivery,
+//! [`webhook`] checks the signature over the raw body and parses it into [`message`]s, each with a [`timestamp`]; for a
+//! page, [`access`] says who may read, and [`query`] turns the query string into a selection. [`store`] reads the page, or
+//! puts the delivery into its [`Line`](store::Line), where one thread commits group after group. Only then is the
+//! [`answer`] counted, logged and written: 200 means on disk.
 //!
 //! The modules are declared in that order, and each uses only those declared below it, so the list is the architecture.
 

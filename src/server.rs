@@ -10,8 +10,9 @@
 //! 2. A delivery is answered by the notifier, a group with one write for each connection; any other request by its worker.
 
 use crate::answer::{Answer, Asked, clock_us};
-use crate::api::{self, Api, Request, Step};
+use crate::api::{self, Api, Request};
 use crate::log::{Level, Log};
+use crate::message::Message;
 use crate::metrics::Metrics;
 use crate::mutex::UNPOISONED;
 use crate::reply::{Reply, Status};
@@ -19,6 +20,7 @@ use crate::store::{Line, Outcome, Store};
 use serde_json::json;
 use std::fmt;
 use std::io::{Result, Write};
+use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -169,11 +171,14 @@ impl Work {
             return;
         }
         self.answering.metrics.requests_in_flight.fetch_add(1, Relaxed);
-        let step = read_body(&mut request).map_or_else(incomplete, |body| self.step(&request, body));
-        let (messages, refused) = match step {
-            Step::Store(messages) => (messages, None),
-            Step::Answer(answer) if is_pipelined(&request) => (Vec::new(), Some(answer)),
-            Step::Answer(answer) => {
+        let answer = match read_body(&mut request) {
+            Ok(body) => self.answer(&request, body),
+            Err(reason) => Break(incomplete(reason)),
+        };
+        let (messages, refused) = match answer {
+            Continue(messages) => (messages, None),
+            Break(answer) if is_pipelined(&request) => (Vec::new(), Some(answer)),
+            Break(answer) => {
                 let mut bytes = Vec::new();
                 self.answering.write(answer, &request, &mut bytes);
                 return Responses { bytes, writers: vec![request.into_writer()] }.send();
@@ -183,7 +188,8 @@ impl Work {
         self.line.push(messages, Ticket { request, refused, first_id });
     }
 
-    fn step(&self, request: &tiny_http::Request, body: Vec<u8>) -> Step {
+    /// The answer, or the messages to be stored first.
+    fn answer(&self, request: &tiny_http::Request, body: Vec<u8>) -> ControlFlow<Answer, Vec<Message>> {
         let (path, query) = split(request.url());
         let signatures: Vec<&str> = fields(request, "X-Signature").collect();
         let authorizations: Vec<&str> = fields(request, "Authorization").collect();
@@ -285,7 +291,7 @@ fn read_body(request: &mut tiny_http::Request) -> std::result::Result<Vec<u8>, S
 }
 
 /// The gate sends whole requests only, so this is for a connection to it that has broken.
-fn incomplete(reason: String) -> Step {
+fn incomplete(reason: String) -> Answer {
     let reply = Reply::detail(Status::BadRequest, "the request's body is incomplete");
-    Step::Answer(Answer { reason: Some(reason), ..reply.into() })
+    Answer { reason: Some(reason), ..reply.into() }
 }

@@ -87,6 +87,8 @@ pub(super) struct EventLoop {
     deadlines: Deadlines,
     /// Clients whose requests wait for a lone connection.
     queue: VecDeque<ClientId>,
+    /// Those who want to know whether the workers answer.
+    probers: Vec<Sender<()>>,
     closing: usize,
     held_bytes: usize,
     /// When the present turn began.
@@ -125,6 +127,7 @@ impl EventLoop {
             next_id: FIRST_CLIENT,
             deadlines: Deadlines::new(),
             queue: VecDeque::new(),
+            probers: Vec::new(),
             closing: 0,
             held_bytes: 0,
             now: Instant::now(),
@@ -358,12 +361,15 @@ impl EventLoop {
         }
     }
 
-    /// Gives the lone connections that have no request the next ones.
+    /// Gives the lone connections that have no request the next ones, those of probers first.
     fn send_queued(&mut self) {
-        while !self.queue.is_empty() {
-            let Some(index) = self.upstream.lone() else { return };
-            if let Some(id) = self.queue.pop_front() {
+        while let Some(index) = self.upstream.lone() {
+            if let Some(prober) = self.probers.pop() {
+                self.upstream.probe(index, Asker::Prober(prober), self.now);
+            } else if let Some(id) = self.queue.pop_front() {
                 self.send(id, index, None);
+            } else {
+                return;
             }
         }
     }
@@ -590,14 +596,7 @@ impl EventLoop {
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::Drain(deadline) => self.drain(deadline),
-                Command::Probe(prober) => match self.upstream.lone() {
-                    Some(index) => {
-                        let head = format!("GET {} HTTP/1.1\r\n\r\n", crate::server::PROBE_TARGET);
-                        let exchange = Exchange { asker: Asker::Prober(prober), is_head: false };
-                        self.upstream.send(index, head.as_bytes(), exchange, self.now);
-                    }
-                    None => drop(prober),
-                },
+                Command::Probe(prober) => self.probers.push(prober),
             }
         }
     }

@@ -50,7 +50,10 @@ fn a_broken_upstream_connection_costs_what_is_under_way_on_it_and_heals() {
         for broken in [get("/stats?break"), post("break")] {
             let answer = talk(address, &broken);
             assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-            assert!(answer.contains("\r\nRetry-After: 1\r\n") && answer.contains("\r\nConnection: close\r\n"), "{answer}");
+            assert!(
+                answer.contains("\r\nRetry-After: 1\r\n") && answer.contains("\r\nConnection: close\r\n"),
+                "{answer}"
+            );
         }
         for whole in [get("/stats"), post("whole")] {
             let answer = talk(address, &whole);

@@ -162,9 +162,14 @@ impl Upstream {
                 return Err(error);
             }
         }
-        let head = format!("GET {PROBE_TARGET} HTTP/1.1\r\n\r\n");
-        self.send(index, head.as_bytes(), Exchange { asker: Asker::Opening, is_head: false }, now);
+        self.probe(index, Asker::Opening, now);
         Ok(())
+    }
+
+    /// Sends a request that a worker answers without asking the database.
+    pub(super) fn probe(&mut self, index: usize, asker: Asker, now: Instant) {
+        let head = format!("GET {PROBE_TARGET} HTTP/1.1\r\n\r\n");
+        self.send(index, head.as_bytes(), Exchange { asker, is_head: false }, now);
     }
 
     /// Whether all connections are open.

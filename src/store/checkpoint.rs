@@ -14,17 +14,18 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Pages of 4 KiB in the log from which on it is copied: 16 MiB.
-const LOG_PAGES: i32 = 4000;
+/// Pages of 4 KiB in the log from which on it is copied: 6 MiB. More make a copy rarer and longer, and meanwhile it takes
+/// the disk from the writer's syncs.
+const LOG_PAGES: i32 = 1500;
 
 /// With so many the COMMIT copies them itself: the checkpointer cannot follow. 128 MiB.
 const LOG_PAGES_MAX: i32 = 32_000;
 
-/// So many pages may be left for when the writer is held: copying them takes about 1 ms, and a sync.
-const REST_PAGES: i64 = 200;
+/// So many pages may be left for when the writer is held: copying them takes less than 1 ms, and a sync.
+const REST_PAGES: i64 = 50;
 
 /// Most passes beside the writer. Each copies what came during the one before.
-const PASSES_MAX: usize = 4;
+const PASSES_MAX: usize = 2;
 
 /// Before the next try when another program that reads has kept the log from being copied whole.
 const PAUSE: Duration = Duration::from_millis(200);
