@@ -9,21 +9,25 @@ use std::path::PathBuf;
 use support::{Directory, Sample, Service};
 
 const ROUNDS: usize = 5;
-const MESSAGES: usize = 40_000;
+/// Most messages of a run, and for each connection: a lone one takes a while.
+const MESSAGES_MAX: usize = 40_000;
+const MESSAGES_EACH: usize = 8_000;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let [connections, stored, binaries @ ..] = arguments.as_slice() else {
         return println!("not run: it needs a number of connections, one of messages, and the paths of the builds");
     };
-    let (connections, stored) = (connections.parse().expect("a number"), stored.parse().expect("a number"));
+    let (connections, stored): (usize, usize) =
+        (connections.parse().expect("a number"), stored.parse().expect("a number"));
+    let messages = MESSAGES_MAX.min(MESSAGES_EACH * connections);
     let directory = Directory::new("builds");
     let binaries: Vec<PathBuf> = binaries.iter().map(PathBuf::from).collect();
     let pattern = directory.join("pattern.db");
     support::fill(&pattern, stored, |index| Sample::new(index, 1_000));
     let mut measured: Vec<Vec<[f64; 8]>> = vec![Vec::new(); binaries.len()];
     for round in 0..ROUNDS {
-        let samples: Vec<Sample> = (0..MESSAGES).map(|index| Sample::new(stored + index, 1_000)).collect();
+        let samples: Vec<Sample> = (0..messages).map(|index| Sample::new(stored + index, 1_000)).collect();
         let requests: Vec<Vec<u8>> = samples.iter().map(Sample::request).collect();
         for (index, binary) in binaries.iter().enumerate() {
             let database = directory.join(&format!("{round}-{index}.db"));

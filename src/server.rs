@@ -145,8 +145,9 @@ impl Server {
 
 impl Work {
     fn run(&self) {
+        let mut kept = None;
         loop {
-            let receiving = self.receiving.lock().expect(UNPOISONED);
+            let receiving = kept.take().unwrap_or_else(|| self.receiving.lock().expect(UNPOISONED));
             let request = match self.tiny.recv() {
                 Ok(request) => request,
                 Err(_) if self.stopping.load(Relaxed) => return,
@@ -157,9 +158,9 @@ impl Work {
                     continue;
                 }
             };
-            let receiving = Some(receiving).filter(|_| is_pipelined(&request));
+            // Kept for the next one too: to wake another worker for each delivery would cost more than to take it.
+            kept = Some(receiving).filter(|_| is_pipelined(&request));
             self.take(request);
-            drop(receiving);
         }
     }
 

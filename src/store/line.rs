@@ -9,13 +9,16 @@
 //!    messages, so that answers go out in the order of the requests.
 //! 5. Its length is bounded by the requests in flight, which the gate bounds.
 //!
-//! The notifier is a thread of its own because the disk would otherwise be idle while answers are written.
+//! The notifier is a thread of its own because the disk would otherwise be idle while answers are written. When nothing
+//! waits to be written, and the notifier has nothing to do, the writer hands out the outcome itself: then waking another
+//! thread is all that a lone delivery would wait for.
 
 use crate::message::Message;
 use crate::mutex::UNPOISONED;
 use crate::store::{Outcome, Store};
 use std::collections::VecDeque;
 use std::io::Result;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -31,6 +34,8 @@ struct Shared<T> {
     /// Held to add a place, or to take a group.
     waiting: Mutex<VecDeque<Place<T>>>,
     arrived: Condvar,
+    /// Groups that the notifier has not handed out yet.
+    with_notifier: AtomicUsize,
 }
 
 struct Place<T> {
@@ -39,20 +44,37 @@ struct Place<T> {
 }
 
 impl<T: Send + 'static> Line<T> {
-    /// Starts the two threads. `notify` is called with each group, in the order of the line.
+    /// Starts the two threads. `notify` is called with each group, in the order of the line, and by one thread at a time.
     ///
     /// Fails only when a thread cannot be started.
-    pub fn start(store: Arc<Store>, notify: impl FnMut(Vec<(T, Outcome)>) + Send + 'static) -> Result<Line<T>> {
+    pub fn start(store: Arc<Store>, notify: impl Fn(Vec<(T, Outcome)>) + Send + Sync + 'static) -> Result<Line<T>> {
         let (decided, groups) = channel();
-        let line = Arc::new(Shared { waiting: Mutex::default(), arrived: Condvar::new() });
-        let writer = Arc::clone(&line);
+        let line =
+            Arc::new(Shared { waiting: Mutex::default(), arrived: Condvar::new(), with_notifier: AtomicUsize::new(0) });
+        let notify = Arc::new(notify);
+        let (writer, writer_notify) = (Arc::clone(&line), Arc::clone(&notify));
         let thread = std::thread::Builder::new().name("writer".to_owned());
         thread.spawn(move || {
-            // Sending fails when the notifier is gone, and it ends only after this thread.
-            while decided.send(writer.write_group(&store)).is_ok() {}
+            loop {
+                let group = writer.write_group(&store);
+                if writer.is_idle() {
+                    writer_notify(group);
+                    continue;
+                }
+                writer.with_notifier.fetch_add(1, SeqCst);
+                if decided.send(group).is_err() {
+                    return; // the notifier ends only after this thread
+                }
+            }
         })?;
+        let notifier = Arc::clone(&line);
         let thread = std::thread::Builder::new().name("notifier".to_owned());
-        thread.spawn(move || groups.into_iter().for_each(notify))?;
+        thread.spawn(move || {
+            for group in groups {
+                notify(group);
+                notifier.with_notifier.fetch_sub(1, SeqCst);
+            }
+        })?;
         Ok(Line(line))
     }
 
@@ -79,6 +101,11 @@ impl<T> Shared<T> {
             Err(unavailable) => tickets.iter().map(|_| Err(unavailable.clone())).collect(),
         };
         tickets.into_iter().zip(outcomes).collect()
+    }
+
+    /// Nothing waits to be written, and the notifier has handed out every group.
+    fn is_idle(&self) -> bool {
+        self.with_notifier.load(SeqCst) == 0 && self.waiting.lock().expect(UNPOISONED).is_empty()
     }
 
     /// Moves places from the head of the line into the group, as long as they fit; at least one when it is empty.
