@@ -1,7 +1,8 @@
 //! The gate, from the outside: what it lets through, what it refuses and how, and what it survives.
 
 use crate::harness::{
-    Connection, Directory, RaisedOnDrop, Reply, SECRET, Server, comes_to_hold, delivery, json, run, sign,
+    Connection, Delivery, Directory, RaisedOnDrop, Reply, SECRET, Server, comes_to_hold, delivery, encoded, json, run,
+    sign,
 };
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -343,6 +344,18 @@ fn a_path_that_does_not_exist_is_refused_before_its_body_arrives() {
         }
     }
     assert_eq!(server.metric(r#"inbox_gate_rejections_total{reason="unrouted"}"#), 6.0);
+}
+
+#[test]
+fn the_longest_link_reaches_the_client() {
+    let server = Server::with(&[("MAX_HEAD_BYTES", "200000")]);
+    let text = "🦀".repeat(4096);
+    let bodies = ["m1", "m2"].map(|id| Delivery { text: Some(text.clone()), ..Delivery::of(id) }.body());
+    server.deliver_all(&bodies, 1);
+    let answer = server.get(&format!("/messages?limit=1&q={}", encoded(&text)));
+    let link = answer.next().unwrap_or_default();
+    assert!(answer.status == 200 && link.len() > 49_000, "{} with a Link of {} bytes", answer.status, link.len());
+    assert_eq!(server.get(&link).json()["data"][0]["message_id"], "m2");
 }
 
 #[test]
