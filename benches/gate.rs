@@ -18,7 +18,7 @@ use webhook_inbox::log::{Level, Log};
 use webhook_inbox::metrics::Metrics;
 use webhook_inbox::server::Server;
 use webhook_inbox::store::{Options, Store};
-use webhook_inbox::webhook::{Secret, Secrets};
+use webhook_inbox::webhook::{Secret, Secrets, Sources};
 
 const CONNECTIONS: usize = 64;
 const MESSAGES: usize = 50_000;
@@ -43,10 +43,10 @@ fn run(database: &Path, gated: bool) -> f64 {
     let options = Options { path: database.to_owned(), searches_max: 1 };
     let store = Arc::new(Store::open(options, Arc::clone(&metrics)).expect("the directory can be written"));
     let current = Secret::new(support::SECRET.as_bytes()).expect("it is not empty");
-    let secrets = Secrets { current, previous: None };
+    let sources = Sources { native: Some(Secrets { current, previous: None }) };
     let stopping = Arc::new(AtomicBool::new(false));
     let access = Access::Hosts(AllowedHosts::default());
-    let api = Api::new(secrets, access, Arc::clone(&store), Arc::clone(&metrics), log.clone(), stopping);
+    let api = Api::new(sources, access, Arc::clone(&store), Arc::clone(&metrics), log.clone(), stopping);
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     let (server, gate) = if gated {

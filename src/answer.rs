@@ -12,13 +12,13 @@ pub struct Answer {
     /// What the client gets.
     pub reply: Reply,
     /// What became of a delivery; None for any other request.
-    pub delivery: Option<Delivery>,
+    pub delivery: Option<Delivered>,
     /// Why it failed, for the operator.
     pub reason: Option<String>,
 }
 
 /// What became of a delivery.
-pub struct Delivery {
+pub struct Delivered {
     /// The outcome.
     pub result: WebhookResult,
     /// The first message's, as far as it is known.
@@ -54,12 +54,13 @@ impl Answer {
         let request_id = request_id();
         let path = asked.path.and_then(Path::of);
         let result = self.delivery.as_ref().map(|delivery| delivery.result);
+        let is_delivery = path.zip(asked.method).is_some_and(|(path, method)| path.is_delivery(method));
         metrics.request(path, status, latency);
         if let Some(result) = result {
             metrics.webhook(result);
         }
         log.request(&RequestLine {
-            level: level(status, result, asked.method == Some("POST") && path == Some(Path::Webhook)),
+            level: level(status, result, is_delivery),
             request_id: &request_id,
             method: asked.method,
             path: asked.path,

@@ -5,15 +5,14 @@
 mod openapi;
 
 use crate::access::{Access, Denied};
-use crate::answer::{Answer, Delivery};
+use crate::answer::{Answer, Delivered};
 use crate::log::Log;
-use crate::message::Message;
 use crate::metrics::{Metrics, Observed, WebhookResult};
 use crate::path::{Audience, Path};
 use crate::query::{CURSOR_REFUSAL, Parameters};
 use crate::reply::{Fault, Reply, Status};
 use crate::store::{Item, Outcome, ReadError, Store, Stored, Unavailable, sqlite_version};
-use crate::webhook::{self, Rejection, Secrets};
+use crate::webhook::{self, Delivery, Rejection, Source, Sources};
 use serde::Serialize;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::Arc;
@@ -27,8 +26,8 @@ pub struct Request<'a> {
     pub path: &'a str,
     /// The target from `?` on, without it.
     pub query: &'a str,
-    /// The value of each `X-Signature`.
-    pub signatures: &'a [&'a str],
+    /// Name and value of each header field that the gate passes on.
+    pub fields: &'a [(&'a str, &'a str)],
     /// The value of each `Authorization`.
     pub authorizations: &'a [&'a str],
     /// The value of `Host`; HTTP/1.0 need not have one.
@@ -39,7 +38,7 @@ pub struct Request<'a> {
 
 /// All that the endpoints need.
 pub struct Api {
-    secrets: Secrets,
+    sources: Sources,
     access: Access,
     store: Arc<Store>,
     metrics: Arc<Metrics>,
@@ -50,25 +49,25 @@ pub struct Api {
 impl Api {
     /// The endpoints over a store. Once `stopping` is true, the service says that it is not ready.
     pub fn new(
-        secrets: Secrets,
+        sources: Sources,
         access: Access,
         store: Arc<Store>,
         metrics: Arc<Metrics>,
         log: Log,
         stopping: Arc<AtomicBool>,
     ) -> Api {
-        Api { secrets, access, store, metrics, log, stopping }
+        Api { sources, access, store, metrics, log, stopping }
     }
 
-    /// The answer to a request, or else the messages of a delivery that nothing is wrong with: once it is known what
-    /// became of them, [`stored`] is the answer.
-    pub fn answer(&self, request: &Request<'_>) -> ControlFlow<Answer, Vec<Message>> {
+    /// The answer to a request, or else a delivery that nothing is wrong with: once it is known what became of its
+    /// messages, [`stored`] is the answer.
+    pub fn answer(&self, request: &Request<'_>) -> ControlFlow<Answer, Delivery> {
         let path = match Path::route(request.method, request.path) {
             Ok(path) => path,
             Err(refusal) => return Break(refusal.into()),
         };
         Break(match path {
-            Path::Webhook => return self.webhook(request),
+            Path::Webhook => return self.receive(Source::Native, request),
             Path::Messages => self.read(path, request, || self.messages(request.query)),
             Path::Stats => self.read(path, request, || self.stats()),
             Path::Metrics => self.read(path, request, || self.metrics()),
@@ -96,9 +95,9 @@ impl Api {
         answer
     }
 
-    fn webhook(&self, request: &Request<'_>) -> ControlFlow<Answer, Vec<Message>> {
-        match webhook::receive(&self.secrets, request.signatures, &request.body, &self.metrics) {
-            Ok(messages) => Continue(messages),
+    fn receive(&self, source: Source, request: &Request<'_>) -> ControlFlow<Answer, Delivery> {
+        match webhook::receive(source, &self.sources, request.fields, &request.body, &self.metrics) {
+            Ok(delivery) => Continue(delivery),
             Err(Rejection::InvalidSignature(fault)) => {
                 let reply = Reply::detail(Status::Unauthorized, "invalid signature");
                 let answer = Answer { reason: Some(fault.reason().to_owned()), ..reply.into() };
@@ -197,7 +196,7 @@ pub fn stored(first_id: Option<String>, outcome: Outcome) -> Answer {
 }
 
 fn delivered(answer: Answer, result: WebhookResult, message_id: Option<String>) -> Answer {
-    Answer { delivery: Some(Delivery { result, message_id }), ..answer }
+    Answer { delivery: Some(Delivered { result, message_id }), ..answer }
 }
 
 #[derive(Serialize)]

@@ -11,7 +11,7 @@ use crate::access::{Access, AllowedHosts, ReadToken};
 use crate::gate;
 use crate::log::Level;
 use crate::store;
-use crate::webhook::{Secret, Secrets};
+use crate::webhook::{Secret, Secrets, Sources};
 use settings_file::Settings;
 use std::ffi::OsString;
 use std::fmt;
@@ -25,7 +25,7 @@ use std::time::Duration;
 /// All settings, checked.
 pub struct Config {
     /// `WEBHOOK_SECRET` and `WEBHOOK_SECRET_PREVIOUS`.
-    pub secrets: Secrets,
+    pub sources: Sources,
     /// `READ_TOKEN` or, without it, `ALLOWED_HOSTS`.
     pub access: Access,
     /// `DATABASE_URL`, and a part of the workers.
@@ -91,7 +91,7 @@ impl Config {
 
     fn read(variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Config, ConfigError> {
         let mut environment = Environment::new(variable);
-        let secrets = environment.secrets();
+        let sources = environment.sources();
         let access = environment.access();
         let path = environment.database_path();
         let level = || "DEBUG, INFO, WARNING or ERROR".to_owned();
@@ -103,9 +103,9 @@ impl Config {
         let trusted_proxies = environment.value("TRUSTED_PROXIES", "", gate::TrustedProxies::parse, || {
             "IP addresses or nets, separated by commas, for example 127.0.0.1,10.0.0.0/8".to_owned()
         });
-        match (secrets, access, path, log_level, listen, workers, limits, trusted_proxies) {
+        match (sources, access, path, log_level, listen, workers, limits, trusted_proxies) {
             (
-                Some(secrets),
+                Some(sources),
                 Some(access),
                 Some(path),
                 Some(log_level),
@@ -118,7 +118,7 @@ impl Config {
                 let searches_max = workers.saturating_sub(2).max(1);
                 let store = store::Options { path, searches_max };
                 let warnings = environment.warnings;
-                Ok(Config { secrets, access, store, log_level, listen, workers, limits, trusted_proxies, warnings })
+                Ok(Config { sources, access, store, log_level, listen, workers, limits, trusted_proxies, warnings })
             }
             _ => Err(ConfigError(environment.faults)),
         }
@@ -161,7 +161,7 @@ impl<'a> Environment<'a> {
         }
     }
 
-    fn secrets(&mut self) -> Option<Secrets> {
+    fn sources(&mut self) -> Option<Sources> {
         let current = self.secret_bytes();
         let previous = self.confidential("WEBHOOK_SECRET_PREVIOUS");
         for (name, secret) in [("WEBHOOK_SECRET", &current), ("WEBHOOK_SECRET_PREVIOUS", previous.as_ref()?)] {
@@ -172,7 +172,8 @@ impl<'a> Environment<'a> {
                 ));
             }
         }
-        Some(Secrets { current: Secret::new(&current?)?, previous: previous?.and_then(|secret| Secret::new(&secret)) })
+        let (current, previous) = (Secret::new(&current?)?, previous?.and_then(|secret| Secret::new(&secret)));
+        Some(Sources { native: Some(Secrets { current, previous }) })
     }
 
     fn secret_bytes(&mut self) -> Option<Vec<u8>> {

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 closed_set! {
     /// The `result` label of `webhook_requests_total`.
-    #[expect(missing_docs, reason = "the contract's table of POST /webhook defines each")]
+    #[expect(missing_docs, reason = "the contract's table of a delivery's outcomes defines each")]
     pub enum WebhookResult;
     /// The label, which the log uses too.
     pub fn label() -> &'static str;
@@ -218,7 +218,7 @@ impl Metrics {
                 }
             }
         }
-        page.head("webhook_requests_total", "Deliveries to POST /webhook, by result.", "counter");
+        page.head("webhook_requests_total", "Deliveries, by result.", "counter");
         for result in WebhookResult::ALL {
             let count = self.webhooks[result as usize].load(Relaxed);
             page.sample("webhook_requests_total", &[("result", result.label())], count);

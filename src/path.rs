@@ -53,6 +53,14 @@ impl Path {
         }
     }
 
+    /// Whether a request to it with this method is a delivery, which needs a length and waits for its COMMIT.
+    pub fn is_delivery(self, method: &str) -> bool {
+        match self {
+            Path::Webhook => method == "POST",
+            Path::Messages | Path::Stats | Path::Live | Path::Ready | Path::Metrics | Path::OpenApi => false,
+        }
+    }
+
     /// Who may ask for it.
     pub fn audience(self) -> Audience {
         match self {

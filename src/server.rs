@@ -12,11 +12,11 @@
 use crate::answer::{Answer, Asked, clock_us};
 use crate::api::{self, Api, Request};
 use crate::log::{Level, Log};
-use crate::message::Message;
 use crate::metrics::Metrics;
 use crate::mutex::UNPOISONED;
 use crate::reply::{Reply, Status};
 use crate::store::{Line, Outcome, Store};
+use crate::webhook::Delivery;
 use serde_json::json;
 use std::fmt;
 use std::io::{Result, Write};
@@ -177,7 +177,7 @@ impl Work {
             Err(reason) => Break(incomplete(reason)),
         };
         let (messages, refused) = match answer {
-            Continue(messages) => (messages, None),
+            Continue(delivery) => (delivery.messages, None),
             Break(answer) if is_pipelined(&request) => (Vec::new(), Some(answer)),
             Break(answer) => {
                 let mut bytes = Vec::new();
@@ -189,16 +189,17 @@ impl Work {
         self.line.push(messages, Ticket { request, refused, first_id });
     }
 
-    /// The answer, or the messages to be stored first.
-    fn answer(&self, request: &tiny_http::Request, body: Vec<u8>) -> ControlFlow<Answer, Vec<Message>> {
+    /// The answer, or the delivery to be stored first.
+    fn answer(&self, request: &tiny_http::Request, body: Vec<u8>) -> ControlFlow<Answer, Delivery> {
         let (path, query) = split(request.url());
-        let signatures: Vec<&str> = fields(request, "X-Signature").collect();
+        let all = request.headers().iter();
+        let all: Vec<_> = all.map(|header| (header.field.as_str().as_str(), header.value.as_str())).collect();
         let authorizations: Vec<&str> = fields(request, "Authorization").collect();
         self.api.answer(&Request {
             method: request.method().as_str(),
             path,
             query,
-            signatures: &signatures,
+            fields: &all,
             authorizations: &authorizations,
             host: fields(request, "Host").next(), // the gate lets one through at most
             body,

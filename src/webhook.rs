@@ -1,16 +1,42 @@
 //! A delivery: is it from who it says, and what is in it.
 //!
 //! The order is the contract's: the signature is checked over the raw bytes before anything looks into them, and the
-//! types hold it, since only a [`Verified`] body can be parsed.
+//! types hold it, since only a [`Verified`] body can be parsed. Each [`Source`] has a file of its own, which alone knows
+//! its header fields and its format.
 
-mod native;
+pub mod native;
 mod signature;
 
 pub use signature::{Secret, Secrets, SignatureFault, Verified};
 
+use crate::closed_set::closed_set;
 use crate::message::Message;
 use crate::metrics::Metrics;
+use crate::path::Path;
 use crate::reply::Fault;
+
+closed_set! {
+    /// A kind of sender.
+    #[expect(missing_docs, reason = "the file of each says what it is")]
+    pub enum Source;
+    /// Its name.
+    pub fn label() -> &'static str;
+    Native = "native",
+}
+
+/// The secrets of each source that is configured.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// `WEBHOOK_SECRET` and `WEBHOOK_SECRET_PREVIOUS`.
+    pub native: Option<Secrets>,
+}
+
+/// What a verified body holds.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// At least one.
+    pub messages: Vec<Message>,
+}
 
 /// Why a delivery was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,15 +47,58 @@ pub enum Rejection {
     Invalid(Vec<Fault>),
 }
 
-/// Checks the signature, counts which secret it was made with, and parses the body: the messages of one delivery, at
-/// least one.
+impl Source {
+    /// Where it delivers to.
+    pub fn path(self) -> Path {
+        match self {
+            Source::Native => Path::Webhook,
+        }
+    }
+
+    /// The header fields that its signature is in.
+    pub fn fields(self) -> &'static [&'static str] {
+        match self {
+            Source::Native => &[native::FIELD],
+        }
+    }
+}
+
+/// The usual spelling of a header field, if it belongs to the signature of some source.
+pub fn signature_field(name: &str) -> Option<&'static str> {
+    let mut fields = Source::ALL.into_iter().flat_map(Source::fields);
+    fields.find(|field| field.eq_ignore_ascii_case(name)).copied()
+}
+
+/// Checks the signature of a delivery in its header fields, counts which secret it was made with, and parses the body.
 pub fn receive(
-    secrets: &Secrets,
-    signatures: &[&str],
+    source: Source,
+    sources: &Sources,
+    fields: &[(&str, &str)],
     body: &[u8],
     metrics: &Metrics,
-) -> Result<Vec<Message>, Rejection> {
-    let (verified, matched) = secrets.verify(signatures, body).map_err(Rejection::InvalidSignature)?;
+) -> Result<Delivery, Rejection> {
+    let verified = match source {
+        Source::Native => {
+            let secrets = sources.native.as_ref().ok_or(SignatureFault::NoSecret);
+            secrets.and_then(|secrets| native::verify(secrets, fields, body))
+        }
+    };
+    let (verified, matched) = verified.map_err(Rejection::InvalidSignature)?;
     metrics.signature_match(matched);
-    native::parse(verified).map(|message| vec![message]).map_err(Rejection::Invalid)
+    match source {
+        Source::Native => native::parse(verified).map(|message| Delivery { messages: vec![message] }),
+    }
+    .map_err(Rejection::Invalid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_source_delivers_to_a_path_for_deliveries() {
+        for source in Source::ALL {
+            assert!(source.path().is_delivery("POST"), "{source:?}");
+        }
+    }
 }

@@ -5,6 +5,7 @@ use crate::command::sign::secret;
 use crate::command::{Failure, print, tell};
 use crate::config::Config;
 use crate::reply::request_id;
+use crate::webhook::{Source, native};
 use serde::Serialize;
 
 /// A message to send, as it was put on the command line. Nothing of it is checked: the service says what is wrong.
@@ -54,7 +55,7 @@ pub(super) fn send(draft: Draft) -> Result<(), Failure> {
         Some(url) => url,
         None => Url::of(reachable(Config::listen_address()?)),
     };
-    let (authority, path) = (url.authority(), url.path_or("/webhook"));
+    let (authority, path) = (url.authority(), url.path_or(Source::Native.path().label()));
     let body = Body {
         message_id: draft.id.unwrap_or_else(|| format!("send-{}", request_id())),
         from: draft.from,
@@ -64,11 +65,11 @@ pub(super) fn send(draft: Draft) -> Result<(), Failure> {
     };
     let body = serde_json::to_string(&body).expect("text is written to memory");
     tell(&format!("POST http://{authority}{path} {body}"));
-    let signature = secret.sign(body.as_bytes());
+    let (name, signature) = (native::FIELD, native::sign(&secret, body.as_bytes()));
     let length = body.len();
     // HTTP/1.0: whatever answers will not use the chunked coding (RFC 9112, section 7.1.2).
     let request = format!(
-        "POST {path} HTTP/1.0\r\nHost: {authority}\r\nContent-Type: application/json\r\nX-Signature: {signature}\r\n\
+        "POST {path} HTTP/1.0\r\nHost: {authority}\r\nContent-Type: application/json\r\n{name}: {signature}\r\n\
          Content-Length: {length}\r\n\r\n{body}"
     );
     let answer = exchange(url.address(), request.as_bytes()).map_err(|error| {

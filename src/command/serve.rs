@@ -79,7 +79,7 @@ pub(super) fn serve() -> Result<(), Failure> {
     let stopping = Arc::new(AtomicBool::new(false));
     let anybody_reads = matches!(config.access, Access::Hosts(_));
     let api =
-        Api::new(config.secrets, config.access, Arc::clone(&store), metrics.clone(), log.clone(), stopping.clone());
+        Api::new(config.sources, config.access, Arc::clone(&store), metrics.clone(), log.clone(), stopping.clone());
     let (listener_of_workers, private) =
         gate::bind(&directory).map_err(|error| failed(format!("cannot make a private socket: {error}")))?;
     let server = Server::start(listener_of_workers, lone + 1, api, Arc::clone(&store), metrics.clone(), log.clone())

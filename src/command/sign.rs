@@ -2,13 +2,12 @@
 
 use crate::command::{Failure, print, read_all};
 use crate::config::Config;
-use crate::webhook::Secret;
+use crate::webhook::{Secret, native};
 use std::path::Path;
 
 pub(super) fn sign(header: bool, file: Option<&Path>) -> Result<(), Failure> {
-    let signature = secret()?.sign(&read_all(file)?);
-    let name = if header { "X-Signature: " } else { "" };
-    print(&format!("{name}{signature}\n"))
+    let signature = native::sign(&secret()?, &read_all(file)?);
+    print(&if header { format!("{}: {signature}\n", native::FIELD) } else { format!("{signature}\n") })
 }
 
 /// The secret of the environment.

@@ -7,7 +7,7 @@ mod rewritten;
 
 use crate::command::{Failure, print, read_all};
 use crate::config::Config;
-use crate::webhook::{Secret, Secrets};
+use crate::webhook::{Secret, Secrets, native};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::path::Path;
@@ -28,17 +28,16 @@ pub(super) fn verify(signature: &str, file: Option<&Path>) -> Result<(), Failure
 
 /// The signature out of a header line, or as it is.
 fn value(given: &str) -> &str {
-    const NAME: &str = "x-signature:";
     let given = given.trim_matches(['\r', '\n']);
-    match given.get(..NAME.len()) {
-        Some(name) if name.eq_ignore_ascii_case(NAME) => &given[NAME.len()..],
+    match given.split_once(':') {
+        Some((name, value)) if name.eq_ignore_ascii_case(native::FIELD) => value,
         _ => given,
     }
 }
 
 fn matches(secret: &[u8], signature: &str, body: &[u8]) -> bool {
     let secrets = Secret::new(secret).map(|current| Secrets { current, previous: None });
-    secrets.is_some_and(|secrets| secrets.verify(&[signature], body).is_ok())
+    secrets.is_some_and(|secrets| native::verify(&secrets, &[(native::FIELD, signature)], body).is_ok())
 }
 
 fn reason(secret: &[u8], signature: &str, body: &[u8]) -> String {

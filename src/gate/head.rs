@@ -7,6 +7,7 @@
 use super::Limits;
 use crate::metrics::Rejection;
 use crate::path::Path;
+use crate::webhook;
 
 /// What the gate has to know of a whole head to go on.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub(super) struct Head {
     pub(super) keep_alive: Option<&'static str>,
     /// The client waits for `100 Continue` before it sends the body.
     pub(super) expects_continue: bool,
-    /// POST /webhook.
+    /// Of a delivery.
     pub(super) is_delivery: bool,
     /// The answer has no body, whatever its length.
     pub(super) is_head: bool,
@@ -53,7 +54,7 @@ struct RequestLine {
     end: usize,
     /// HTTP/1.0 or HTTP/1.1.
     minor: u8,
-    /// POST /webhook, whose body must have a length (RFC 9110 section 8.6).
+    /// Of a delivery, whose body must have a length (RFC 9110 section 8.6).
     is_delivery: bool,
     is_head: bool,
     /// The path exists and has the method.
@@ -130,7 +131,7 @@ fn request_line(line: &[u8], end: usize, forward: &mut Vec<u8>) -> Result<Reques
     let (method, is_head) = (std::str::from_utf8(method).unwrap_or_default(), method == b"HEAD");
     let path = std::str::from_utf8(path).unwrap_or_default().split('?').next().unwrap_or_default();
     let route = Path::route(method, path);
-    let (is_routed, is_delivery) = (route.is_ok(), matches!(route, Ok(Path::Webhook)));
+    let (is_routed, is_delivery) = (route.is_ok(), route.is_ok_and(|path| path.is_delivery(method)));
     Ok(RequestLine { end, minor, is_delivery, is_head, is_routed, authority: authority.map(<[u8]>::to_vec) })
 }
 
@@ -191,17 +192,17 @@ fn finish(
                 return Err(Rejection::Expectation);
             }
             expects_continue = request_line.minor == 1; // HTTP/1.0 knows no 1xx, RFC 9110 section 10.1.1
-        } else if name.eq_ignore_ascii_case("X-Signature") {
-            write_field(forward, b"X-Signature", value);
         } else if name.eq_ignore_ascii_case("Authorization") {
-            write_field(forward, b"Authorization", value);
+            write_field(forward, "Authorization", value);
+        } else if let Some(name) = webhook::signature_field(name) {
+            write_field(forward, name, value);
         }
     }
     if host.is_none() && request_line.minor == 1 {
         return Err(Rejection::BadHost);
     }
     if let Some(host) = request_line.authority.as_deref().or(host) {
-        write_field(forward, b"Host", host);
+        write_field(forward, "Host", host);
     }
     let keep_alive = match request_line.minor {
         _ if close => None,
@@ -274,8 +275,8 @@ fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Bytes beyond ASCII may stand in a value (RFC 9110 section 5.5), but tiny_http would drop the connection over them. A
 /// `?` is as wrong in a signature or a credential, and gets the right answer for that.
-fn write_field(forward: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    forward.extend_from_slice(name);
+fn write_field(forward: &mut Vec<u8>, name: &str, value: &[u8]) {
+    forward.extend_from_slice(name.as_bytes());
     forward.extend_from_slice(b": ");
     forward.extend(value.iter().map(|&byte| if byte.is_ascii() { byte } else { b'?' }));
     forward.extend_from_slice(b"\r\n");

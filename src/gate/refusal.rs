@@ -1,6 +1,6 @@
 //! What the gate answers in its own name.
 
-use crate::answer::{Answer, Asked, Delivery};
+use crate::answer::{Answer, Asked, Delivered};
 use crate::metrics::{Rejection, WebhookResult};
 use crate::path::Path;
 use crate::reply::{Reply, Status};
@@ -9,7 +9,7 @@ use crate::reply::{Reply, Status};
 pub(super) fn answer(rejection: Rejection, asked: Asked<'_>) -> Answer {
     let (method, path) = (asked.method.unwrap_or_default(), asked.path.unwrap_or_default());
     let route = Path::route(method, path);
-    let is_delivery = matches!(route, Ok(Path::Webhook));
+    let is_delivery = route.as_ref().is_ok_and(|path| path.is_delivery(method));
     let reply = match (rejection, route) {
         (Rejection::Unrouted, Err(reply)) => reply,
         _ => reply(rejection),
@@ -19,7 +19,7 @@ pub(super) fn answer(rejection: Rejection, asked: Asked<'_>) -> Answer {
         Status::ServiceUnavailable => Some(WebhookResult::Unavailable),
         _ => None,
     };
-    let delivery = result.filter(|_| is_delivery).map(|result| Delivery { result, message_id: None });
+    let delivery = result.filter(|_| is_delivery).map(|result| Delivered { result, message_id: None });
     Answer { reply, delivery, reason: Some(rejection.label().to_owned()) }
 }
 

@@ -1,14 +1,44 @@
-//! The native format: one message, one JSON object.
+//! The native source: `X-Signature` over the raw body in hex, and one message in one JSON object.
 
+use super::signature::{Secret, Secrets, SignatureFault, Verified, only};
 use crate::message::{Message, MessageId, Msisdn, Text};
+use crate::metrics::MatchedSecret;
 use crate::reply::{Fault, Refusal};
 use crate::timestamp::Timestamp;
-use crate::webhook::Verified;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
 const MISSING: Refusal = Refusal { kind: "missing", msg: "Field required" };
 const NOT_A_STRING: Refusal = Refusal { kind: "string_type", msg: "Input should be a valid string" };
+
+/// The field of the signature.
+pub const FIELD: &str = "X-Signature";
+
+/// The value of `X-Signature` for a body: 64 lower-case hex digits.
+pub fn sign(secret: &Secret, body: &[u8]) -> String {
+    hex::encode(secret.tag(b"", body))
+}
+
+/// The body as verified, and by which secret, if there is exactly one `X-Signature` and it is right.
+pub fn verify<'a>(
+    secrets: &Secrets,
+    fields: &[(&str, &str)],
+    body: &'a [u8],
+) -> Result<(Verified<'a>, MatchedSecret), SignatureFault> {
+    secrets.verify(&[tag(only(fields, FIELD)?)?], b"", body)
+}
+
+/// 64 hex digits in either case, with `sha256=` before them or not.
+fn tag(signature: &str) -> Result<[u8; 32], SignatureFault> {
+    let digits = signature.strip_prefix("sha256=").unwrap_or(signature);
+    let mut tag = [0; 32];
+    match hex::decode_to_slice(digits, &mut tag) {
+        Ok(()) => Ok(tag),
+        Err(_) if digits.is_empty() => Err(SignatureFault::Missing),
+        Err(_) if digits.bytes().all(|byte| byte.is_ascii_hexdigit()) => Err(SignatureFault::Length),
+        Err(_) => Err(SignatureFault::NotHex),
+    }
+}
 
 /// Reads a verified body. `Err` lists every field that is wrong, in the order of the contract's table.
 pub(super) fn parse(body: Verified<'_>) -> Result<Message, Vec<Fault>> {
@@ -146,13 +176,59 @@ impl<'de> Deserialize<'de> for Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::webhook::{Secret, Secrets};
-    use hmac::{Hmac, KeyInit, Mac};
+
+    /// RFC 4231, test case 2.
+    const KEY: &[u8] = b"Jefe";
+    const DATA: &[u8] = b"what do ya want for nothing?";
+    const TAG: &str = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
+
+    fn verified<'a>(signatures: &[&str], body: &'a [u8]) -> Result<Verified<'a>, SignatureFault> {
+        let secrets = Secrets { current: Secret::new(KEY).unwrap(), previous: None };
+        let fields: Vec<(&str, &str)> = signatures.iter().map(|signature| ("x-signature", *signature)).collect();
+        verify(&secrets, &fields, body).map(|(verified, _)| verified)
+    }
 
     fn parse_bytes(body: &[u8]) -> Result<Message, Vec<Fault>> {
-        let tag = Hmac::<sha2::Sha256>::new_from_slice(b"s").unwrap().chain_update(body).finalize().into_bytes();
-        let secrets = Secrets { current: Secret::new(b"s").unwrap(), previous: None };
-        parse(secrets.verify(&[&hex::encode(tag)], body).unwrap().0)
+        let signature = sign(&Secret::new(KEY).unwrap(), body);
+        parse(verified(&[&signature], body).unwrap())
+    }
+
+    #[test]
+    fn signing_gives_the_signature_of_the_rfc() {
+        assert_eq!(sign(&Secret::new(KEY).unwrap(), DATA), TAG);
+    }
+
+    #[test]
+    fn the_right_signature_is_taken_in_each_of_its_forms() {
+        let (upper, prefixed) = (TAG.to_uppercase(), format!("sha256={TAG}"));
+        for signature in [TAG, &upper, &prefixed, &format!(" \t{TAG}\t "), &format!(" {prefixed} ")] {
+            assert!(verified(&[signature], DATA).is_ok(), "{signature:?}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_not_and_why_is_known() {
+        use SignatureFault::{Length, Mismatch, Missing, NotHex, Repeated};
+        let half = &TAG[..32];
+        let doubled = format!("sha256=sha256={TAG}");
+        let longer = format!("{TAG}00");
+        let other_case = format!("SHA256={TAG}");
+        for (signatures, fault) in [
+            (&[][..], Missing),
+            (&[""], Missing),
+            (&["sha256="], Missing),
+            (&[half], Length),
+            (&[&longer], Length),
+            (&[&TAG[1..]], Length),
+            (&["zz"], NotHex),
+            (&[&doubled], NotHex),
+            (&[&other_case], NotHex),
+            (&[&TAG.replace('5', "６")], NotHex),
+            (&[&TAG.replace('5', "6")], Mismatch),
+            (&[TAG, TAG], Repeated),
+        ] {
+            assert_eq!(verified(signatures, DATA).err(), Some(fault), "{signatures:?}");
+        }
     }
 
     fn faults(body: &str) -> String {

@@ -1,6 +1,8 @@
-//! `X-Signature`: hex of HMAC-SHA256 over the raw body (RFC 2104, FIPS 198-1).
+//! What all signatures have in common: HMAC-SHA256 (RFC 2104, FIPS 198-1) under a shared secret, of which a sender may
+//! have two.
 
 use crate::metrics::MatchedSecret;
+use hmac::digest::CtOutput;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::fmt;
@@ -21,9 +23,11 @@ pub struct Secrets {
 /// Why a signature is not right. The sender is not told which: the log is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignatureFault {
-    /// The field is not there, or empty.
+    /// No secret is set for its source.
+    NoSecret,
+    /// A field of it is not there, or empty.
     Missing,
-    /// The field is there more than once.
+    /// A field of it is there more than once.
     Repeated,
     /// It holds something other than hex digits.
     NotHex,
@@ -37,6 +41,7 @@ impl SignatureFault {
     /// For the log.
     pub fn reason(self) -> &'static str {
         match self {
+            SignatureFault::NoSecret => "no secret is set",
             SignatureFault::Missing => "missing",
             SignatureFault::Repeated => "given twice",
             SignatureFault::NotHex => "not hex",
@@ -57,40 +62,37 @@ impl Secret {
         (!secret.is_empty()).then(|| Hmac::new_from_slice(secret).ok().map(Secret)).flatten()
     }
 
-    /// The signature of a body, as a sender puts it into `X-Signature`: 64 lower-case hex digits.
-    pub fn sign(&self, body: &[u8]) -> String {
-        hex::encode(self.0.clone().chain_update(body).finalize().into_bytes())
+    /// The tag of a body, with what is signed before it.
+    pub(super) fn tag(&self, before: &[u8], body: &[u8]) -> [u8; 32] {
+        self.output(before, body).into_bytes().into()
     }
 
-    /// Whether that is the body's tag. Compares in constant time.
-    fn matches(&self, tag: &[u8; 32], body: &[u8]) -> bool {
-        self.0.clone().chain_update(body).verify_slice(tag).is_ok()
+    fn output(&self, before: &[u8], body: &[u8]) -> CtOutput<Hmac<Sha256>> {
+        self.0.clone().chain_update(before).chain_update(body).finalize()
     }
 }
 
 impl Secrets {
-    /// The body as verified, and by which secret, if there is exactly one signature and it is right. Otherwise why not.
+    /// The body as verified, and by which secret, if one of the tags is right for it with what is signed before it.
     ///
-    /// The tag is compared with that of each secret, in constant time, whichever matches: how long it takes tells what
-    /// anybody may know, the length of the body and whether the signature is one by its form.
-    pub fn verify<'a>(
+    /// The tags are compared with that of each secret, in constant time, whichever matches: how long it takes tells what
+    /// anybody may know, the length of the body and how many tags there are.
+    pub(super) fn verify<'a>(
         &self,
-        signatures: &[&str],
+        tags: &[[u8; 32]],
+        before: &[u8],
         body: &'a [u8],
     ) -> Result<(Verified<'a>, MatchedSecret), SignatureFault> {
-        let tag = match signatures {
-            [] => return Err(SignatureFault::Missing),
-            [signature] => parse(signature)?,
-            _ => return Err(SignatureFault::Repeated),
+        let matches = |secret: &Secret| {
+            let right = secret.output(before, body);
+            // Without a shortcut: that a tag is right is known from the answer, but not which.
+            tags.iter().fold(false, |matched, tag| matched | (right == CtOutput::new((*tag).into())))
         };
-        let current = self.current.matches(&tag, body);
-        let previous = self.previous.as_ref().is_some_and(|previous| previous.matches(&tag, body));
-        let matched = match (current, previous) {
-            (true, _) => MatchedSecret::Current,
-            (false, true) => MatchedSecret::Previous,
-            (false, false) => return Err(SignatureFault::Mismatch),
-        };
-        Ok((Verified(body), matched))
+        match (matches(&self.current), self.previous.as_ref().is_some_and(matches)) {
+            (true, _) => Ok((Verified(body), MatchedSecret::Current)),
+            (false, true) => Ok((Verified(body), MatchedSecret::Previous)),
+            (false, false) => Err(SignatureFault::Mismatch),
+        }
     }
 }
 
@@ -107,16 +109,15 @@ impl<'a> Verified<'a> {
     }
 }
 
-/// 64 hex digits in either case, with `sha256=` before them or not.
-fn parse(signature: &str) -> Result<[u8; 32], SignatureFault> {
-    let signature = signature.trim_matches([' ', '\t']); // OWS, RFC 9110 section 5.6.3
-    let digits = signature.strip_prefix("sha256=").unwrap_or(signature);
-    let mut tag = [0; 32];
-    match hex::decode_to_slice(digits, &mut tag) {
-        Ok(()) => Ok(tag),
-        Err(_) if digits.is_empty() => Err(SignatureFault::Missing),
-        Err(_) if digits.bytes().all(|byte| byte.is_ascii_hexdigit()) => Err(SignatureFault::Length),
-        Err(_) => Err(SignatureFault::NotHex),
+/// The value of the only field of that name, without white space around it (OWS, RFC 9110 section 5.6.3).
+pub(super) fn only<'a>(fields: &[(&str, &'a str)], name: &str) -> Result<&'a str, SignatureFault> {
+    let mut values = fields.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+    match (values.next(), values.next()) {
+        (Some((_, value)), None) => {
+            Some(value.trim_matches([' ', '\t'])).filter(|value| !value.is_empty()).ok_or(SignatureFault::Missing)
+        }
+        (Some(_), Some(_)) => Err(SignatureFault::Repeated),
+        (None, _) => Err(SignatureFault::Missing),
     }
 }
 
@@ -129,12 +130,12 @@ mod tests {
     const DATA: &[u8] = b"what do ya want for nothing?";
     const TAG: &str = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
 
-    fn secrets(current: &[u8], previous: Option<&[u8]>) -> Secrets {
-        Secrets { current: Secret::new(current).unwrap(), previous: previous.and_then(Secret::new) }
+    fn tag() -> [u8; 32] {
+        hex::decode(TAG).unwrap().try_into().unwrap()
     }
 
-    fn verifies(signatures: &[&str]) -> bool {
-        secrets(KEY, None).verify(signatures, DATA).is_ok()
+    fn secrets(current: &[u8], previous: Option<&[u8]>) -> Secrets {
+        Secrets { current: Secret::new(current).unwrap(), previous: previous.and_then(Secret::new) }
     }
 
     #[test]
@@ -148,46 +149,26 @@ mod tests {
             (b"new", Some(b"old"), None),
             (b"new", None, None),
         ] {
-            let verified = secrets(current, previous).verify(&[TAG], DATA);
+            let verified = secrets(current, previous).verify(&[tag()], b"", DATA);
             assert_eq!(verified.ok().map(|(_, matched)| matched), matched, "{current:?} {previous:?}");
         }
     }
 
     #[test]
-    fn the_right_signature_is_taken_in_each_of_its_forms() {
-        let (upper, prefixed) = (TAG.to_uppercase(), format!("sha256={TAG}"));
-        for signature in [TAG, &upper, &prefixed, &format!(" \t{TAG}\t "), &format!(" {prefixed} ")] {
-            assert!(verifies(&[signature]), "{signature:?}");
-        }
+    fn one_right_tag_among_others_is_enough() {
+        let others = [[0; 32], [255; 32]];
+        let verified = |tags: &[[u8; 32]]| secrets(KEY, None).verify(tags, b"", DATA).is_ok();
+        assert!(verified(&[others[0], tag(), others[1]]));
+        assert!(!verified(&others));
+        assert!(!verified(&[]));
     }
 
     #[test]
-    fn signing_gives_the_signature_of_the_rfc() {
-        assert_eq!(Secret::new(KEY).unwrap().sign(DATA), TAG);
-    }
-
-    #[test]
-    fn anything_else_is_not_and_why_is_known() {
-        use SignatureFault::{Length, Mismatch, Missing, NotHex, Repeated};
-        let half = &TAG[..32];
-        let doubled = format!("sha256=sha256={TAG}");
-        let longer = format!("{TAG}00");
-        let other_case = format!("SHA256={TAG}");
-        for (signatures, fault) in [
-            (&[][..], Missing),
-            (&[""], Missing),
-            (&["sha256="], Missing),
-            (&[half], Length),
-            (&[&longer], Length),
-            (&[&TAG[1..]], Length),
-            (&["zz"], NotHex),
-            (&[&doubled], NotHex),
-            (&[&other_case], NotHex),
-            (&[&TAG.replace('5', "６")], NotHex),
-            (&[&TAG.replace('5', "6")], Mismatch),
-            (&[TAG, TAG], Repeated),
-        ] {
-            assert_eq!(secrets(KEY, None).verify(signatures, DATA).err(), Some(fault), "{signatures:?}");
+    fn a_tag_is_that_of_the_rfc_wherever_the_signed_bytes_are_cut() {
+        for cut in 0..=DATA.len() {
+            let (before, body) = DATA.split_at(cut);
+            assert_eq!(Secret::new(KEY).unwrap().tag(before, body), tag());
+            assert!(secrets(KEY, None).verify(&[tag()], before, body).is_ok());
         }
     }
 
@@ -195,14 +176,14 @@ mod tests {
     fn every_flipped_bit_of_tag_or_body_is_noticed() {
         let secrets = secrets(KEY, None);
         for bit in 0..256 {
-            let mut tag = hex::decode(TAG).unwrap();
+            let mut tag = tag();
             tag[bit / 8] ^= 1 << (bit % 8);
-            assert!(!verifies(&[&hex::encode(tag)]));
+            assert!(secrets.verify(&[tag], b"", DATA).is_err());
         }
         for bit in 0..DATA.len() * 8 {
             let mut data = DATA.to_vec();
             data[bit / 8] ^= 1 << (bit % 8);
-            assert!(secrets.verify(&[TAG], &data).is_err());
+            assert!(secrets.verify(&[tag()], b"", &data).is_err());
         }
     }
 

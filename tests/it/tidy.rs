@@ -68,6 +68,27 @@ fn modules_use_only_modules_that_are_declared_below_them() {
 }
 
 #[test]
+fn only_a_source_knows_its_signature_fields_and_only_the_list_of_paths_its_path() {
+    let (mut fields, mut paths) = (0, 0);
+    // Help texts and openapi.json are documents.
+    for (path, text) in sources().iter().filter(|(path, _)| path.extension().is_some_and(|name| name == "rs")) {
+        for line in text.lines().filter(|line| !is_comment(line)) {
+            let lower = line.to_lowercase();
+            if ["x-signature", "\"webhook-signature", "\"svix-"].iter().any(|field| lower.contains(field)) {
+                assert!(path.starts_with("src/webhook"), "{} names a field of a source:\n{line}", path.display());
+                fields += 1;
+            }
+            // The quote, a space or a slash after it: not /webhook-inbox.
+            if ["/webhook\"", "/webhook ", "/webhook/"].iter().any(|literal| lower.contains(literal)) {
+                assert!(path == Path::new("src/path.rs"), "{} names a path:\n{line}", path.display());
+                paths += 1;
+            }
+        }
+    }
+    assert!(fields > 0 && paths > 0, "nothing was found, so nothing was looked at");
+}
+
+#[test]
 fn every_file_of_sql_is_used_and_every_statement_is_in_one() {
     let sources = sources();
     for path in files("sql").keys() {
