@@ -43,7 +43,7 @@ fn run(database: &Path, gated: bool) -> f64 {
     let options = Options { path: database.to_owned(), searches_max: 1 };
     let store = Arc::new(Store::open(options, Arc::clone(&metrics)).expect("the directory can be written"));
     let current = Secret::new(support::SECRET.as_bytes()).expect("it is not empty");
-    let sources = Sources { native: Some(Secrets { current, previous: None }) };
+    let sources = Sources { native: Some(Secrets { current, previous: None }), standard: None };
     let stopping = Arc::new(AtomicBool::new(false));
     let access = Access::Hosts(AllowedHosts::default());
     let api = Api::new(sources, access, Arc::clone(&store), Arc::clone(&metrics), log.clone(), stopping);

@@ -67,7 +67,7 @@ impl Api {
             Err(refusal) => return Break(refusal.into()),
         };
         Break(match path {
-            Path::Webhook => return self.receive(Source::Native, request),
+            Path::Webhook => return self.receive(self.sources.at_webhook(request.fields), request),
             Path::Messages => self.read(path, request, || self.messages(request.query)),
             Path::Stats => self.read(path, request, || self.stats()),
             Path::Metrics => self.read(path, request, || self.metrics()),

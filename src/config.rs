@@ -11,7 +11,7 @@ use crate::access::{Access, AllowedHosts, ReadToken};
 use crate::gate;
 use crate::log::Level;
 use crate::store;
-use crate::webhook::{Secret, Secrets, Sources};
+use crate::webhook::{Secret, Secrets, Source, Sources};
 use settings_file::Settings;
 use std::ffi::OsString;
 use std::fmt;
@@ -24,7 +24,7 @@ use std::time::Duration;
 
 /// All settings, checked.
 pub struct Config {
-    /// `WEBHOOK_SECRET` and `WEBHOOK_SECRET_PREVIOUS`.
+    /// `WEBHOOK_SECRET`, `STANDARD_WEBHOOKS_SECRET`, and with `_PREVIOUS` the one before each.
     pub sources: Sources,
     /// `READ_TOKEN` or, without it, `ALLOWED_HOSTS`.
     pub access: Access,
@@ -113,7 +113,7 @@ impl Config {
                 Some(workers),
                 Some(limits),
                 Some(trusted_proxies),
-            ) => {
+            ) if environment.faults.is_empty() => {
                 // A search keeps a worker busy for as long as it takes. One is left for deliveries, and one for other reads.
                 let searches_max = workers.saturating_sub(2).max(1);
                 let store = store::Options { path, searches_max };
@@ -122,6 +122,14 @@ impl Config {
             }
             _ => Err(ConfigError(environment.faults)),
         }
+    }
+}
+
+/// The name of a source's secret; that of the one before it ends in `_PREVIOUS`.
+fn setting(source: Source) -> &'static str {
+    match source {
+        Source::Native => "WEBHOOK_SECRET",
+        Source::Standard => "STANDARD_WEBHOOKS_SECRET",
     }
 }
 
@@ -162,31 +170,63 @@ impl<'a> Environment<'a> {
     }
 
     fn sources(&mut self) -> Option<Sources> {
-        let current = self.secret_bytes();
-        let previous = self.confidential("WEBHOOK_SECRET_PREVIOUS");
-        for (name, secret) in [("WEBHOOK_SECRET", &current), ("WEBHOOK_SECRET_PREVIOUS", previous.as_ref()?)] {
-            if secret.as_ref().is_some_and(|secret| secret.ends_with(b"\n")) {
-                self.warnings.push(format!(
-                    "{name} ends in a newline, which is part of the secret. If the sender's secret has none, every \
-                     signature is wrong: remove it."
-                ));
-            }
+        let [native, standard] = [Source::Native, Source::Standard].map(|source| self.secrets(source));
+        if let (Some(None), Some(None)) = (&native, &standard) {
+            self.not_set(Source::Native);
         }
-        let (current, previous) = (Secret::new(&current?)?, previous?.and_then(|secret| Secret::new(&secret)));
-        Some(Sources { native: Some(Secrets { current, previous }) })
+        Some(Sources { native: native?, standard: standard? })
+    }
+
+    /// The secrets of a source; `Some(None)` when it is not configured, `None` and a fault when they cannot be used.
+    fn secrets(&mut self, source: Source) -> Option<Option<Secrets>> {
+        let name = setting(source);
+        let name_previous = format!("{name}_PREVIOUS");
+        match (self.secret(source, name), self.secret(source, &name_previous)) {
+            (Some(Some(current)), Some(previous)) => Some(Some(Secrets { current, previous })),
+            (Some(None), previous) => {
+                if let Some(Some(_)) = previous {
+                    self.warnings.push(format!("{name_previous} is not used, because {name} is not set. Set both."));
+                }
+                Some(None)
+            }
+            _ => None,
+        }
+    }
+
+    fn secret(&mut self, source: Source, name: &str) -> Option<Option<Secret>> {
+        let Some(value) = self.confidential(name)? else { return Some(None) };
+        match source {
+            Source::Native if value.ends_with(b"\n") => self.warnings.push(format!(
+                "{name} ends in a newline, which is part of the secret. If the sender's secret has none, every \
+                 signature is wrong: remove it."
+            )),
+            Source::Native | Source::Standard => {}
+        }
+        let secret = source.secret(&value).map_err(|why| self.faults.push(format!("{name} cannot be used: {why}")));
+        secret.ok().map(Some)
     }
 
     fn secret_bytes(&mut self) -> Option<Vec<u8>> {
-        let secret = self.confidential("WEBHOOK_SECRET")?.filter(|secret| !secret.is_empty());
+        let secret = self.confidential("WEBHOOK_SECRET")?;
         if secret.is_none() {
-            self.faults.push(
-                "WEBHOOK_SECRET is not set, so no signature could be checked. Set it to the secret that the sender \
-                 signs with, for example to the output of: openssl rand -hex 32; or WEBHOOK_SECRET_FILE to a file with \
-                 it"
-                .to_owned(),
-            );
+            self.not_set(Source::Native);
         }
         secret
+    }
+
+    fn not_set(&mut self, source: Source) {
+        let name = setting(source);
+        self.faults.push(match source {
+            Source::Native => format!(
+                "{name} is not set, so no signature could be checked. Set it to the secret that the sender signs with, \
+                 for example to the output of: openssl rand -hex 32; or {name}_FILE to a file with it. For a sender of \
+                 Standard Webhooks set STANDARD_WEBHOOKS_SECRET."
+            ),
+            Source::Standard => format!(
+                "{name} is not set, so nothing can be signed. Set it to the secret that the sender signs with, for \
+                 example to the output of: echo whsec_$(openssl rand -base64 32)"
+            ),
+        });
     }
 
     fn access(&mut self) -> Option<Access> {

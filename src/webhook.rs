@@ -6,6 +6,7 @@
 
 pub mod native;
 mod signature;
+pub mod standard;
 
 pub use signature::{Secret, Secrets, SignatureFault, Verified};
 
@@ -22,6 +23,7 @@ closed_set! {
     /// Its name.
     pub fn label() -> &'static str;
     Native = "native",
+    Standard = "standard",
 }
 
 /// The secrets of each source that is configured.
@@ -29,6 +31,8 @@ closed_set! {
 pub struct Sources {
     /// `WEBHOOK_SECRET` and `WEBHOOK_SECRET_PREVIOUS`.
     pub native: Option<Secrets>,
+    /// `STANDARD_WEBHOOKS_SECRET` and `STANDARD_WEBHOOKS_SECRET_PREVIOUS`.
+    pub standard: Option<Secrets>,
 }
 
 /// What a verified body holds.
@@ -51,7 +55,7 @@ impl Source {
     /// Where it delivers to.
     pub fn path(self) -> Path {
         match self {
-            Source::Native => Path::Webhook,
+            Source::Native | Source::Standard => Path::Webhook,
         }
     }
 
@@ -59,6 +63,32 @@ impl Source {
     pub fn fields(self) -> &'static [&'static str] {
         match self {
             Source::Native => &[native::FIELD],
+            Source::Standard => standard::FIELDS,
+        }
+    }
+
+    /// Reads a secret as the operator sets it. `Err` says what is wrong with it, and quotes nothing.
+    pub fn secret(self, value: &[u8]) -> Result<Secret, String> {
+        match self {
+            Source::Native => Secret::new(value)
+                .ok_or_else(|| "it is empty. Set it to the secret that the sender signs with".to_owned()),
+            Source::Standard => standard::secret(value),
+        }
+    }
+}
+
+impl Sources {
+    /// Whose a delivery to [`Path::Webhook`] is. `X-Signature` decides alone: no other scheme rescues a wrong one. The
+    /// fields of Standard Webhooks are not looked at while it is not configured.
+    pub fn at_webhook(&self, fields: &[(&str, &str)]) -> Source {
+        let is_native = fields.iter().any(|(name, _)| name.eq_ignore_ascii_case(native::FIELD));
+        if is_native || self.standard.is_none() { Source::Native } else { Source::Standard }
+    }
+
+    fn secrets(&self, source: Source) -> Option<&Secrets> {
+        match source {
+            Source::Native => self.native.as_ref(),
+            Source::Standard => self.standard.as_ref(),
         }
     }
 }
@@ -77,16 +107,17 @@ pub fn receive(
     body: &[u8],
     metrics: &Metrics,
 ) -> Result<Delivery, Rejection> {
+    let secrets = sources.secrets(source).ok_or(Rejection::InvalidSignature(SignatureFault::NoSecret))?;
     let verified = match source {
-        Source::Native => {
-            let secrets = sources.native.as_ref().ok_or(SignatureFault::NoSecret);
-            secrets.and_then(|secrets| native::verify(secrets, fields, body))
-        }
+        Source::Native => native::verify(secrets, fields, body),
+        Source::Standard => standard::verify(secrets, fields, body, standard::clock_s()),
     };
     let (verified, matched) = verified.map_err(Rejection::InvalidSignature)?;
     metrics.signature_match(matched);
     match source {
-        Source::Native => native::parse(verified).map(|message| Delivery { messages: vec![message] }),
+        Source::Native | Source::Standard => {
+            native::parse(verified).map(|message| Delivery { messages: vec![message] })
+        }
     }
     .map_err(Rejection::Invalid)
 }
@@ -100,5 +131,13 @@ mod tests {
         for source in Source::ALL {
             assert!(source.path().is_delivery("POST"), "{source:?}");
         }
+    }
+
+    #[test]
+    fn a_signature_field_gets_its_usual_spelling() {
+        for field in Source::ALL.into_iter().flat_map(Source::fields) {
+            assert_eq!(signature_field(&field.to_uppercase()), Some(*field));
+        }
+        assert_eq!(signature_field("X-Signature-2"), None);
     }
 }

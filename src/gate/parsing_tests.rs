@@ -154,11 +154,11 @@ fn what_is_unusual_but_right_is_forwarded_in_the_usual_form() {
 #[test]
 fn only_the_fields_that_the_service_reads_are_forwarded() {
     let input = "POST /webhook HTTP/1.1\r\nHost: a\r\nx-signature: one\r\nX-SIGNATURE: two\r\nAuthorization: Basic abc\r\n\
-                 X-Inbox-Passed: 0 1 forged\r\nCookie: c\r\nTE: trailers\r\nUpgrade: h2c\r\n\
+                 X-Inbox-Passed: 0 1 forged\r\nWEBHOOK-ID: i\r\nsvix-timestamp: 1\r\nCookie: c\r\nTE: trailers\r\nUpgrade: h2c\r\n\
                  Connection: close, x-signature\r\nContent-Length: 005\r\n\r\n";
     let (head, forward) = head(input.as_bytes(), &[], &Limits::default()).unwrap().unwrap();
-    let forwarded =
-        "POST /webhook HTTP/1.1\r\nX-Signature: one\r\nX-Signature: two\r\nAuthorization: Basic abc\r\nHost: a\r\n";
+    let forwarded = "POST /webhook HTTP/1.1\r\nX-Signature: one\r\nX-Signature: two\r\nAuthorization: Basic abc\r\n\
+                     webhook-id: i\r\nsvix-timestamp: 1\r\nHost: a\r\n";
     assert_eq!((String::from_utf8(forward).unwrap().as_str(), head.framing), (forwarded, Framing::Length(5)));
 }
 

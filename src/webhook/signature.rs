@@ -33,6 +33,18 @@ pub enum SignatureFault {
     NotHex,
     /// It has more or fewer than 64 hex digits.
     Length,
+    /// The id is empty, holds a full stop, or something other than visible ASCII.
+    Id,
+    /// The timestamp is not a number of seconds.
+    Timestamp,
+    /// The timestamp is too far before this machine's clock.
+    TooOld,
+    /// The timestamp is too far after this machine's clock.
+    TooNew,
+    /// There is no signature of a version that is known here.
+    Version,
+    /// No signature is the base64 of 32 bytes.
+    NotBase64,
     /// It is the signature of another body, or made with another secret.
     Mismatch,
 }
@@ -46,6 +58,12 @@ impl SignatureFault {
             SignatureFault::Repeated => "given twice",
             SignatureFault::NotHex => "not hex",
             SignatureFault::Length => "wrong length",
+            SignatureFault::Id => "malformed id",
+            SignatureFault::Timestamp => "timestamp not a number",
+            SignatureFault::TooOld => "timestamp too old",
+            SignatureFault::TooNew => "timestamp in the future",
+            SignatureFault::Version => "no v1 signature",
+            SignatureFault::NotBase64 => "not base64 of 32 bytes",
             SignatureFault::Mismatch => "mismatch",
         }
     }

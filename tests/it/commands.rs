@@ -1,6 +1,6 @@
 //! The subcommands for those who try it out: `sign`, `send`, `verify`; and what all subcommands have in common.
 
-use crate::harness::{Directory, Ended, SECRET, Server, delivery, json, own_address, program, run, sign};
+use crate::harness::{Directory, Ended, SECRET, Server, base64, delivery, json, own_address, program, run, sign};
 use std::fs::File;
 use std::process::{Command, Stdio};
 
@@ -225,7 +225,7 @@ fn verify_says_why_a_signature_does_not_match() {
     let right = sign(secret, body);
     let of = |body: &str| sign(secret, body);
     let plain = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(body));
-    let base64 = base64(&hex::decode(&right).unwrap());
+    let encoded = base64(&hex::decode(&right).unwrap());
     for (case, signature, said) in [
         ("nothing", String::new(), "empty"),
         ("only the prefix", "sha256=".to_owned(), "empty"),
@@ -237,9 +237,9 @@ fn verify_says_why_a_signature_does_not_match() {
         ("the prefix in capitals", format!("SHA256={right}"), "lower case; otherwise it is right"),
         ("another prefix", format!("sha1={right}"), "\"sha1\""),
         ("in quotes", format!("\"{right}\""), "quotes; otherwise it is right"),
-        ("base64", base64.clone(), "base64 in place of hex; otherwise it is right"),
-        ("base64 without padding", base64.trim_end_matches('=').to_owned(), "base64 in place of hex; otherwise"),
-        ("another's base64", format!("sha256={}", self::base64(&[7; 32])), "base64 in place of hex."),
+        ("base64", encoded.clone(), "base64 in place of hex; otherwise it is right"),
+        ("base64 without padding", encoded.trim_end_matches('=').to_owned(), "base64 in place of hex; otherwise"),
+        ("another's base64", format!("sha256={}", base64(&[7; 32])), "base64 in place of hex."),
         ("not hex", format!("{}g", &right[1..]), "'g'"),
         (
             "a newline after the body there",
@@ -285,18 +285,4 @@ fn verify_says_why_a_signature_does_not_match() {
         assert_eq!(ended.status.code(), Some(1), "{case}\n{ended:?}");
         assert!(ended.stderr.contains(said), "{case}\n{ended:?}");
     }
-}
-
-/// Base64 with padding (RFC 4648, section 4).
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for group in bytes.chunks(3) {
-        let bits = group.iter().chain(&[0, 0]).take(3).fold(0, |bits, byte| (bits << 8) | usize::from(*byte));
-        for place in 0..4 {
-            let character = char::from(ALPHABET[(bits >> (18 - 6 * place)) & 63]);
-            text.push(if place <= group.len() { character } else { '=' });
-        }
-    }
-    text
 }

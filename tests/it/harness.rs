@@ -417,6 +417,20 @@ pub(crate) fn ids(items: &[Value]) -> Vec<String> {
     items.iter().map(|item| item["message_id"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
+/// Base64 with padding (RFC 4648, section 4).
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let bits = group.iter().chain(&[0, 0]).take(3).fold(0, |bits, byte| (bits << 8) | usize::from(*byte));
+        for place in 0..4 {
+            let character = char::from(ALPHABET[(bits >> (18 - 6 * place)) & 63]);
+            text.push(if place <= group.len() { character } else { '=' });
+        }
+    }
+    text
+}
+
 /// Lower-case hex of HMAC-SHA256.
 pub(crate) fn sign(secret: impl AsRef<[u8]>, body: impl AsRef<[u8]>) -> String {
     let hmac = Hmac::<sha2::Sha256>::new_from_slice(secret.as_ref()).expect("HMAC takes keys of any length");

@@ -20,6 +20,7 @@ mod metrics; // GET /metrics: the whole page, and the counts of a known history
 mod routing; // which path and method lead where, and what every reply has
 mod settings; // the file of settings that service and commands share
 mod shutdown; // signals
+mod standard; // POST /webhook with the signatures of Standard Webhooks
 mod stats; // GET /stats, also when another program writes
 mod systemd; // the unit files, what the service manager is told, its watchdog, its sockets
 mod takeover; // databases that this version did not write
