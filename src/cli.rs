@@ -1,8 +1,9 @@
 //! The grammar of the command line and its help.
 
-use crate::command::{Command, Draft, Url};
+use crate::command::{Command, Draft, Signing, Url};
 use crate::message::Msisdn;
 use crate::timestamp::Timestamp;
+use crate::webhook::{Source, standard};
 use lexopt::{Arg, Error, Parser};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -80,21 +81,33 @@ fn health(parser: &mut Parser) -> Result<Command, Error> {
 }
 
 fn sign(parser: &mut Parser) -> Result<Command, Error> {
-    let (mut header, mut file) = (false, None);
+    let (mut source, mut header, mut file) = (Source::Native, false, None);
+    let (mut id, mut timestamp_s) = (None, None);
     while let Some(argument) = parser.next()? {
         match argument {
+            Arg::Long("scheme") => source = scheme(parser)?,
             Arg::Long("header") => header = true,
+            Arg::Long("id") => id = Some(webhook_id(parser)?),
+            Arg::Long("timestamp") => timestamp_s = Some(seconds(parser)?),
             Arg::Value(word) if file.is_none() => file = Some(PathBuf::from(word)),
             other => return general(other, SIGN),
         }
     }
-    Ok(Command::Sign { header, file })
+    let signing = match source {
+        Source::Native if id.is_some() || timestamp_s.is_some() => {
+            return Err("--id and --timestamp belong to --scheme standard".into());
+        }
+        Source::Native => Signing::Native { header },
+        Source::Standard => Signing::Standard { id, timestamp_s },
+    };
+    Ok(Command::Sign { signing, file })
 }
 
 fn send(parser: &mut Parser) -> Result<Command, Error> {
     let mut draft = Draft::default();
     while let Some(argument) = parser.next()? {
         match argument {
+            Arg::Long("scheme") => draft.source = scheme(parser)?,
             Arg::Long("from") => draft.from = text(parser)?,
             Arg::Long("to") => draft.to = text(parser)?,
             Arg::Long("text") => draft.text = text(parser)?,
@@ -108,9 +121,10 @@ fn send(parser: &mut Parser) -> Result<Command, Error> {
 }
 
 fn verify(parser: &mut Parser) -> Result<Command, Error> {
-    let (mut signature, mut file) = (None, None);
+    let (mut source, mut signature, mut file) = (Source::Native, None, None);
     while let Some(argument) = parser.next()? {
         match argument {
+            Arg::Long("scheme") => source = scheme(parser)?,
             // As bytes go: what is no UTF-8 is no signature either, and `verify` says so.
             Arg::Value(word) if signature.is_none() => signature = Some(word.to_string_lossy().into_owned()),
             Arg::Value(word) if file.is_none() => file = Some(PathBuf::from(word)),
@@ -118,7 +132,7 @@ fn verify(parser: &mut Parser) -> Result<Command, Error> {
         }
     }
     let signature = signature.ok_or("the signature is missing: verify SIGNATURE < BODY")?;
-    Ok(Command::Verify { signature, file })
+    Ok(Command::Verify { source, signature, file })
 }
 
 fn export(parser: &mut Parser) -> Result<Command, Error> {
@@ -175,6 +189,26 @@ fn erase(parser: &mut Parser) -> Result<Command, Error> {
     }
     let from = from.ok_or("the sender is missing: erase --from +919876543210")?;
     Ok(Command::Erase { from, dry_run })
+}
+
+/// The value of `--scheme`.
+fn scheme(parser: &mut Parser) -> Result<Source, Error> {
+    let given = text(parser)?;
+    let source = Source::ALL.into_iter().find(|source| source.label() == given);
+    source.ok_or_else(|| format!("--scheme is {given:?}. Give {}", Source::ALL.map(Source::label).join(" or ")).into())
+}
+
+/// The value of `sign --id`.
+fn webhook_id(parser: &mut Parser) -> Result<String, Error> {
+    let given = text(parser)?;
+    let refused = || format!("--id is {given:?}. Give visible ASCII characters without a full stop").into();
+    if standard::is_id(&given) { Ok(given) } else { Err(refused()) }
+}
+
+/// The value of `sign --timestamp`.
+fn seconds(parser: &mut Parser) -> Result<u64, Error> {
+    let given = text(parser)?;
+    given.parse().map_err(|_| format!("--timestamp is {given:?}. Give whole seconds since 1970").into())
 }
 
 fn parse_url(name: &str, text: &str) -> Result<Url, Error> {
@@ -260,10 +294,24 @@ mod tests {
             ("--version", Command::Version),
             ("-V", Command::Version),
             ("backup --version", Command::Version),
-            ("sign", Command::Sign { header: false, file: None }),
-            ("sign --header x", Command::Sign { header: true, file: Some("x".into()) }),
-            ("verify ab", Command::Verify { signature: "ab".to_owned(), file: None }),
-            ("verify ab c", Command::Verify { signature: "ab".to_owned(), file: Some("c".into()) }),
+            ("sign", Command::Sign { signing: Signing::Native { header: false }, file: None }),
+            ("sign --header x", Command::Sign { signing: Signing::Native { header: true }, file: Some("x".into()) }),
+            (
+                "sign --scheme standard --header",
+                Command::Sign { signing: Signing::Standard { id: None, timestamp_s: None }, file: None },
+            ),
+            (
+                "sign --id=a --scheme=standard --timestamp 7 x",
+                Command::Sign {
+                    signing: Signing::Standard { id: Some("a".to_owned()), timestamp_s: Some(7) },
+                    file: Some("x".into()),
+                },
+            ),
+            ("verify ab", Command::Verify { source: Source::Native, signature: "ab".to_owned(), file: None }),
+            (
+                "verify ab c --scheme standard",
+                Command::Verify { source: Source::Standard, signature: "ab".to_owned(), file: Some("c".into()) },
+            ),
             ("export", Command::Export { from: None, since: None, q: None }),
             (
                 "export --from +1 --since 2025-01-15T10:00:00Z --q=x",
@@ -289,6 +337,12 @@ mod tests {
             "health now",
             "health http://x http://x",
             "sign a b",
+            "sign --scheme other",
+            "sign --id a",
+            "sign --timestamp 7",
+            "sign --scheme standard --id a.b",
+            "sign --scheme standard --timestamp now",
+            "send --scheme",
             "send --url ftp://x",
             "send --from",
             "send now",

@@ -15,11 +15,13 @@ mod verify;
 
 pub use client::Url;
 pub use send::Draft;
+pub use sign::Signing;
 
 use crate::config::{Config, ConfigError};
 use crate::message::Msisdn;
 use crate::store::{Maintenance, OpenError};
 use crate::timestamp::Timestamp;
+use crate::webhook::Source;
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -51,8 +53,8 @@ pub enum Command {
     },
     /// Print the signature of a body.
     Sign {
-        /// As a header line.
-        header: bool,
+        /// How.
+        signing: Signing,
         /// The body; without one, stdin.
         file: Option<PathBuf>,
     },
@@ -60,7 +62,9 @@ pub enum Command {
     Send(Draft),
     /// Say whether a signature matches a body, and why not.
     Verify {
-        /// As it was received.
+        /// Of which kind of sender.
+        source: Source,
+        /// As it was received: a value, or header lines.
         signature: String,
         /// The body; without one, stdin.
         file: Option<PathBuf>,
@@ -108,9 +112,9 @@ pub fn run(command: Command) -> ExitCode {
     let done = match command {
         Command::Serve => serve::serve(),
         Command::Health { url } => health::health(url),
-        Command::Sign { header, file } => sign::sign(header, file.as_deref()),
+        Command::Sign { signing, file } => sign::sign(signing, file.as_deref()),
         Command::Send(draft) => send::send(draft),
-        Command::Verify { signature, file } => verify::verify(&signature, file.as_deref()),
+        Command::Verify { source, signature, file } => verify::verify(source, &signature, file.as_deref()),
         Command::Export { from, since, q } => export::export(from, since, q.as_deref()),
         Command::Import { file } => import::import(file.as_deref()),
         Command::Backup { file, replace } => backup::backup(&file, replace),

@@ -65,16 +65,22 @@ impl Config {
         Config::read(&process_environment)
     }
 
-    /// `WEBHOOK_SECRET` alone, for a command that signs; as bytes, because `verify` also tries what is like it.
-    pub fn secret_bytes() -> Result<Vec<u8>, ConfigError> {
+    /// The secret of a source alone, for a command that signs; its text too, because `verify` also tries what is like it.
+    pub fn secret(source: Source) -> Result<(Secret, Vec<u8>), ConfigError> {
         let mut environment = Environment::new(&process_environment);
-        environment.secret_bytes().ok_or(ConfigError(environment.faults))
+        let found = environment.secret(source, setting(source));
+        if let Some(None) = found {
+            environment.not_set(source);
+        }
+        found.flatten().ok_or(ConfigError(environment.faults))
     }
 
-    /// `WEBHOOK_SECRET_PREVIOUS` alone, if there is one.
-    pub fn previous_secret_bytes() -> Result<Option<Vec<u8>>, ConfigError> {
+    /// The name of the setting with the secret before it, and the secret, if there is one.
+    pub fn previous_secret(source: Source) -> Result<Option<(String, Secret)>, ConfigError> {
         let mut environment = Environment::new(&process_environment);
-        environment.confidential("WEBHOOK_SECRET_PREVIOUS").ok_or(ConfigError(environment.faults))
+        let name = format!("{}_PREVIOUS", setting(source));
+        let found = environment.secret(source, &name).ok_or(ConfigError(environment.faults))?;
+        Ok(found.map(|(secret, _)| (name, secret)))
     }
 
     /// `DATABASE_URL` alone, for a command that works on the file.
@@ -182,7 +188,9 @@ impl<'a> Environment<'a> {
         let name = setting(source);
         let name_previous = format!("{name}_PREVIOUS");
         match (self.secret(source, name), self.secret(source, &name_previous)) {
-            (Some(Some(current)), Some(previous)) => Some(Some(Secrets { current, previous })),
+            (Some(Some((current, _))), Some(previous)) => {
+                Some(Some(Secrets { current, previous: previous.map(|(secret, _)| secret) }))
+            }
             (Some(None), previous) => {
                 if let Some(Some(_)) = previous {
                     self.warnings.push(format!("{name_previous} is not used, because {name} is not set. Set both."));
@@ -193,7 +201,8 @@ impl<'a> Environment<'a> {
         }
     }
 
-    fn secret(&mut self, source: Source, name: &str) -> Option<Option<Secret>> {
+    /// A secret, and its text; `Some(None)` when there is none, `None` and a fault when it cannot be used.
+    fn secret(&mut self, source: Source, name: &str) -> Option<Option<(Secret, Vec<u8>)>> {
         let Some(value) = self.confidential(name)? else { return Some(None) };
         match source {
             Source::Native if value.ends_with(b"\n") => self.warnings.push(format!(
@@ -203,15 +212,7 @@ impl<'a> Environment<'a> {
             Source::Native | Source::Standard => {}
         }
         let secret = source.secret(&value).map_err(|why| self.faults.push(format!("{name} cannot be used: {why}")));
-        secret.ok().map(Some)
-    }
-
-    fn secret_bytes(&mut self) -> Option<Vec<u8>> {
-        let secret = self.confidential("WEBHOOK_SECRET")?;
-        if secret.is_none() {
-            self.not_set(Source::Native);
-        }
-        secret
+        secret.ok().map(|secret| Some((secret, value)))
     }
 
     fn not_set(&mut self, source: Source) {
@@ -223,7 +224,7 @@ impl<'a> Environment<'a> {
                  Standard Webhooks set STANDARD_WEBHOOKS_SECRET."
             ),
             Source::Standard => format!(
-                "{name} is not set, so nothing can be signed. Set it to the secret that the sender signs with, for \
+                "{name} is not set, so no signature can be made or checked. Set it to the secret that the sender signs with, for \
                  example to the output of: echo whsec_$(openssl rand -base64 32)"
             ),
         });

@@ -1,16 +1,18 @@
 //! `send`: one message from the command line, made, signed and posted as a sender would.
 
 use crate::command::client::{Url, exchange, reachable};
-use crate::command::sign::secret;
+use crate::command::sign;
 use crate::command::{Failure, print, tell};
 use crate::config::Config;
 use crate::reply::request_id;
-use crate::webhook::{Source, native};
+use crate::webhook::Source;
 use serde::Serialize;
 
 /// A message to send, as it was put on the command line. Nothing of it is checked: the service says what is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Draft {
+    /// As which kind of sender.
+    pub source: Source,
     /// Who wrote it.
     pub from: String,
     /// To whom.
@@ -29,6 +31,7 @@ impl Default for Draft {
     /// The numbers of the README.
     fn default() -> Draft {
         Draft {
+            source: Source::Native,
             from: "+919876543210".to_owned(),
             to: "+14155550100".to_owned(),
             text: "Hello from webhook-inbox".to_owned(),
@@ -50,12 +53,12 @@ struct Body {
 }
 
 pub(super) fn send(draft: Draft) -> Result<(), Failure> {
-    let secret = secret()?;
+    let secret = sign::secret(draft.source)?;
     let url = match draft.url {
         Some(url) => url,
         None => Url::of(reachable(Config::listen_address()?)),
     };
-    let (authority, path) = (url.authority(), url.path_or(Source::Native.path().label()));
+    let (authority, path) = (url.authority(), url.path_or(draft.source.path().label()));
     let body = Body {
         message_id: draft.id.unwrap_or_else(|| format!("send-{}", request_id())),
         from: draft.from,
@@ -65,11 +68,12 @@ pub(super) fn send(draft: Draft) -> Result<(), Failure> {
     };
     let body = serde_json::to_string(&body).expect("text is written to memory");
     tell(&format!("POST http://{authority}{path} {body}"));
-    let (name, signature) = (native::FIELD, native::sign(&secret, body.as_bytes()));
+    let signature = sign::fields(draft.source, &secret, body.as_bytes());
+    let signature: String = signature.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let length = body.len();
     // HTTP/1.0: whatever answers will not use the chunked coding (RFC 9112, section 7.1.2).
     let request = format!(
-        "POST {path} HTTP/1.0\r\nHost: {authority}\r\nContent-Type: application/json\r\n{name}: {signature}\r\n\
+        "POST {path} HTTP/1.0\r\nHost: {authority}\r\nContent-Type: application/json\r\n{signature}\
          Content-Length: {length}\r\n\r\n{body}"
     );
     let answer = exchange(url.address(), request.as_bytes()).map_err(|error| {

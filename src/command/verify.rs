@@ -4,26 +4,46 @@
 //! purpose, one by one, until the signature matches.
 
 mod rewritten;
+mod standard;
 
 use crate::command::{Failure, print, read_all};
 use crate::config::Config;
-use crate::webhook::{Secret, Secrets, native};
+use crate::webhook::standard::{BASE64, clock_s};
+use crate::webhook::{Secret, Secrets, Source, native};
+use base64::Engine;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::path::Path;
 
-pub(super) fn verify(signature: &str, file: Option<&Path>) -> Result<(), Failure> {
-    let secret = Config::secret_bytes()?;
+/// `signature` is the value or the header line of the native source, or the header lines of Standard Webhooks.
+pub(super) fn verify(source: Source, signature: &str, file: Option<&Path>) -> Result<(), Failure> {
+    let (current, text) = Config::secret(source)?;
+    let previous = Config::previous_secret(source)?;
     let body = read_all(file)?;
-    let signature = value(signature);
-    if matches(&secret, signature, &body) {
-        return print("the signature matches\n");
-    }
+    let fields = match source {
+        Source::Native => vec![(native::FIELD, value(signature))],
+        Source::Standard => standard::fields(signature),
+    };
+    let verified = |secret: &Secret| {
+        let secrets = Secrets { current: secret.clone(), previous: None };
+        let verified = match source {
+            Source::Native => native::verify(&secrets, &fields, &body),
+            Source::Standard => crate::webhook::standard::verify(&secrets, &fields, &body, clock_s()),
+        };
+        verified.map(|_| ())
+    };
+    let Err(fault) = verified(&current) else { return print("the signature matches\n") };
     // The service takes this too.
-    if Config::previous_secret_bytes()?.is_some_and(|previous| matches(&previous, signature, &body)) {
-        return print("the signature matches, by WEBHOOK_SECRET_PREVIOUS\n");
+    if let Some((name, previous)) = previous
+        && verified(&previous).is_ok()
+    {
+        return print(&format!("the signature matches, by {name}\n"));
     }
-    Err(Failure::failed(format!("the signature does not match: {}", reason(&secret, signature, &body))))
+    let reason = match source {
+        Source::Native => reason(&text, value(signature), &body),
+        Source::Standard => standard::reason(fault, &current, &text, &fields, &body),
+    };
+    Err(Failure::failed(format!("the signature does not match: {reason}")))
 }
 
 /// The signature out of a header line, or as it is.
@@ -173,24 +193,7 @@ fn bodies(body: &[u8]) -> Vec<(Cow<'static, str>, Vec<u8>)> {
 
 /// Decodes base64, the standard alphabet or that for URLs, padded or not (RFC 4648).
 fn base64(text: &str) -> Option<Vec<u8>> {
-    let (mut bytes, mut bits, mut count) = (Vec::new(), 0_u32, 0);
-    for character in text.trim_end_matches('=').bytes() {
-        let value = match character {
-            b'A'..=b'Z' => character - b'A',
-            b'a'..=b'z' => character - b'a' + 26,
-            b'0'..=b'9' => character - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            _ => return None,
-        };
-        bits = (bits << 6) | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push((bits >> count) as u8); // the eight bits above those that are left; higher ones fall away
-        }
-    }
-    (!bytes.is_empty()).then_some(bytes)
+    BASE64.decode(text.replace('-', "+").replace('_', "/")).ok().filter(|bytes| !bytes.is_empty())
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ const FORM: &str = "Set it to whsec_ and the base64 of 24 to 64 bytes, for examp
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
 /// Base64 in the standard alphabet. Some senders leave out the padding.
-const BASE64: GeneralPurpose = {
+pub(crate) const BASE64: GeneralPurpose = {
     let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     GeneralPurpose::new(&alphabet::STANDARD, config)
 };
@@ -54,9 +54,7 @@ pub fn clock_s() -> u64 {
 /// The header fields of a delivery, as name and value.
 pub fn sign(secret: &Secret, id: &str, timestamp_s: u64, body: &[u8]) -> [(&'static str, String); 3] {
     let signature = BASE64.encode(secret.tag(format!("{id}.{timestamp_s}.").as_bytes(), body));
-    let values = [id.to_owned(), timestamp_s.to_string(), format!("v1,{signature}")];
-    let mut names = FIELDS.iter();
-    values.map(|value| (*names.next().expect("there are six names"), value))
+    [(FIELDS[0], id.to_owned()), (FIELDS[1], timestamp_s.to_string()), (FIELDS[2], format!("v1,{signature}"))]
 }
 
 /// The body as verified, and by which secret, if each of the three fields is there once, the timestamp is near `now_s`,
@@ -67,9 +65,7 @@ pub fn verify<'a>(
     body: &'a [u8],
     now_s: u64,
 ) -> Result<(Verified<'a>, MatchedSecret), SignatureFault> {
-    let is_there = |name: &&str| fields.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
-    let names = FIELDS.as_chunks::<3>().0.iter().find(|names| names.iter().any(is_there));
-    let [id, timestamp, signatures] = names.ok_or(SignatureFault::Missing)?.map(|name| only(fields, name));
+    let [id, timestamp, signatures] = names(fields).ok_or(SignatureFault::Missing)?.map(|name| only(fields, name));
     let (id, timestamp, signatures) = (id?, timestamp?, signatures?);
     if !is_id(id) {
         return Err(SignatureFault::Id);
@@ -82,6 +78,12 @@ pub fn verify<'a>(
         return Err(SignatureFault::TooNew);
     }
     secrets.verify(&tags(signatures)?, format!("{id}.{timestamp}.").as_bytes(), body)
+}
+
+/// The names that count for a delivery, in the order of [`sign`]: the first set of which it has a field.
+pub fn names(fields: &[(&str, &str)]) -> Option<&'static [&'static str; 3]> {
+    let is_there = |name: &&str| fields.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
+    FIELDS.as_chunks().0.iter().find(|names| names.iter().any(is_there))
 }
 
 /// Digits and nothing else.

@@ -66,6 +66,10 @@ fn wrong_usage_of_a_command_is_exit_status_2_and_leads_to_its_help() {
         &["health", "--url", "x"],
         &["health", "127.0.0.1:8000"],
         &["send", "--url", "ftp://x"],
+        &["send", "--scheme", "other"],
+        &["sign", "--id", "msg_1"],
+        &["sign", "--scheme", "standard", "--id", "msg.1"],
+        &["verify", "--scheme", "standard"],
         &["send", "--url", "https://localhost/webhook"],
         &["send", "--url", "localhost:8000"],
     ] {

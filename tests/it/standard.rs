@@ -1,24 +1,25 @@
 //! Standard Webhooks on POST /webhook: which signatures are right, when, and beside `X-Signature`.
 
-use crate::harness::{Directory, SECRET, Server, base64, delivery, program, run, sign, until};
+use crate::commands::command_with_input;
+use crate::harness::{Directory, Ended, SECRET, Server, base64, delivery, own_address, program, run, sign, until};
 use hmac::{Hmac, KeyInit, Mac};
 use std::time::SystemTime;
 
 /// A secret as senders show it, and its key.
-pub(crate) const SHOWN: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3";
-pub(crate) const KEY: &[u8] = b"0123456789abcdef01234567";
+const SHOWN: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3";
+const KEY: &[u8] = b"0123456789abcdef01234567";
 const NEXT: &str = "whsec_bmV3MTIzNDU2Nzg5YWJjZGVmMDEyMzQ1Njc=";
 const NEXT_KEY: &[u8] = b"new123456789abcdef01234567";
 
 const NAMES: [&str; 3] = ["webhook-id", "webhook-timestamp", "webhook-signature"];
 const SVIX: [&str; 3] = ["svix-id", "svix-timestamp", "svix-signature"];
 
-pub(crate) fn now_s() -> i64 {
+fn now_s() -> i64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64
 }
 
 /// `v1,` and the base64 of the HMAC, by the standard and not by the program's own code.
-pub(crate) fn signature(key: &[u8], id: &str, timestamp: impl ToString, body: &str) -> String {
+fn signature(key: &[u8], id: &str, timestamp: impl ToString, body: &str) -> String {
     let mac = Hmac::<sha2::Sha256>::new_from_slice(key).unwrap();
     let signed = format!("{id}.{}.{body}", timestamp.to_string());
     format!("v1,{}", base64(&mac.chain_update(signed).finalize().into_bytes()))
@@ -230,4 +231,111 @@ fn a_secret_in_another_form_stops_the_start_and_is_not_quoted() {
     }
     let server = configured(&[("WEBHOOK_SECRET", ""), ("WEBHOOK_SECRET_PREVIOUS", "s")]);
     until("the log has the warning", || server.log().contains("WEBHOOK_SECRET_PREVIOUS is not used"));
+}
+
+/// A command with the secret of Standard Webhooks alone, and an input.
+fn command(arguments: &[&str], input: &str) -> Ended {
+    let directory = Directory::new();
+    run(command_with_input(&directory, input).args(arguments).env("STANDARD_WEBHOOKS_SECRET", SHOWN))
+}
+
+#[test]
+fn sign_prints_the_header_lines_that_the_service_takes() {
+    let body =
+        r#"{"message_id":"m1","from":"+919876543210","to":"+14155550100","ts":"2025-01-15T10:00:00Z","text":"Hello"}"#;
+    let given = ["sign", "--scheme", "standard", "--id", "msg_test0001", "--timestamp", "1790416800", "--header"];
+    let ended = command(&given, body);
+    let expected = "webhook-id: msg_test0001\nwebhook-timestamp: 1790416800\n\
+                    webhook-signature: v1,V8HmevowZxMnm2VCmVvUCCUgQTlMCS+vL+Rv8v1Vv1I=\n";
+    assert_eq!((ended.status.code(), ended.stdout.as_str()), (Some(0), expected), "{ended:?}");
+
+    let server = configured(&[]);
+    let signed: Vec<String> = (0..2).map(|_| command(&["sign", "--scheme=standard"], body).stdout).collect();
+    for lines in &signed {
+        let fields: Vec<(&str, &str)> = lines.lines().map(|line| line.split_once(": ").unwrap()).collect();
+        assert_eq!(server.request("POST", "/webhook", &fields, body.as_bytes()).status, 200, "{lines}");
+    }
+    assert_ne!(signed[0].lines().next(), signed[1].lines().next(), "each has an id of its own");
+    assert_eq!(server.message_ids(), ["m1"]);
+}
+
+#[test]
+fn send_signs_as_the_scheme_says() {
+    let address = own_address();
+    let server = configured(&[("WEBHOOK_SECRET", ""), ("LISTEN_ADDR", &address)]);
+    let send = |arguments: &[&str]| {
+        let mut command = program();
+        command.arg("send").args(arguments).env("LISTEN_ADDR", &address).env("WEBHOOK_SECRET", SECRET);
+        run(command.env("STANDARD_WEBHOOKS_SECRET", SHOWN))
+    };
+    let ended = send(&["--scheme", "standard", "--id", "m1"]);
+    assert_eq!((ended.status.code(), ended.stdout.as_str()), (Some(0), "200 {\"status\":\"ok\"}\n"), "{ended:?}");
+    let ended = send(&["--scheme", "native", "--id", "m2"]);
+    assert_eq!((ended.status.code(), ended.stdout.starts_with("401 ")), (Some(1), true), "{ended:?}");
+    assert_eq!(server.message_ids(), ["m1"]);
+    for arguments in
+        [&["send", "--scheme", "standard"][..], &["sign", "--scheme=standard"], &["verify", "--scheme=standard", "x"]]
+    {
+        let ended = run(program().args(arguments).env("WEBHOOK_SECRET", SECRET));
+        assert_eq!(ended.status.code(), Some(78), "{arguments:?}\n{ended:?}");
+        assert!(ended.stderr.contains("STANDARD_WEBHOOKS_SECRET is not set"), "{arguments:?}\n{ended:?}");
+    }
+}
+
+#[test]
+fn verify_says_that_header_lines_match() {
+    let body = delivery("m1");
+    let lines = command(&["sign", "--scheme=standard"], &body).stdout;
+    for lines in [lines.clone(), lines.replace('\n', "\r\n"), lines.replace("webhook-", "Svix-")] {
+        let ended = command(&["verify", "--scheme=standard", &lines], &body);
+        assert_eq!((ended.status.code(), ended.stdout.as_str()), (Some(0), "the signature matches\n"), "{ended:?}");
+    }
+    let directory = Directory::new();
+    let mut rotated = command_with_input(&directory, &body);
+    let secrets = [("STANDARD_WEBHOOKS_SECRET", NEXT), ("STANDARD_WEBHOOKS_SECRET_PREVIOUS", SHOWN)];
+    let ended = run(rotated.args(["verify", "--scheme=standard", &lines]).envs(secrets));
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    assert!(ended.stdout.contains("by STANDARD_WEBHOOKS_SECRET_PREVIOUS"), "{ended:?}");
+}
+
+#[test]
+fn verify_says_why_header_lines_do_not_match() {
+    let (body, now) = (delivery("m1"), now_s());
+    let lines = |id: &str, timestamp: &str, signature: &str| {
+        format!("webhook-id: {id}\nwebhook-timestamp: {timestamp}\nwebhook-signature: {signature}\n")
+    };
+    let signed = |key: &[u8], timestamp: i64, body: &str| {
+        lines("msg_1", &timestamp.to_string(), &signature(key, "msg_1", timestamp, body))
+    };
+    let now_text = now.to_string();
+    let right = signature(KEY, "msg_1", now, &body);
+    let mac = Hmac::<sha2::Sha256>::new_from_slice(KEY).unwrap().chain_update(&body).finalize().into_bytes();
+    for (case, lines, said) in [
+        ("no such lines", "X-Signature: ab".to_owned(), "none of the lines is a header field"),
+        ("no id", lines("", &now_text, &right), "missing or empty: webhook-id."),
+        ("only an id", "svix-id: a".to_owned(), "missing or empty: svix-timestamp, svix-signature."),
+        ("an id twice", format!("webhook-id: x\n{}", signed(KEY, now, &body)), "given twice"),
+        ("a full stop", lines("msg.1", &now_text, &right), "no full stop"),
+        ("no number", lines("msg_1", "today", &right), "whole number of seconds"),
+        (
+            "old",
+            signed(KEY, now - 1000, &body),
+            "behind this machine's clock; at most 300 s are accepted. The signature itself is right",
+        ),
+        ("old and wrong", signed(NEXT_KEY, now - 1000, &body), "The signature itself is wrong too"),
+        ("new", signed(KEY, now + 1000, &body), "ahead of this machine's clock"),
+        ("milliseconds", signed(KEY, now * 1000, &body), "in milliseconds. The signature itself is right"),
+        ("no version", lines("msg_1", &now_text, &right[3..]), "begins with `v1,`"),
+        ("hex", lines("msg_1", &now_text, &format!("v1,{}", hex::encode(mac))), "hex is not accepted"),
+        ("the secret as text", signed(SHOWN.as_bytes(), now, &body), "the text of the secret as the key"),
+        ("the base64 as text", signed(&SHOWN.as_bytes()[6..], now, &body), "the text of the secret as the key"),
+        ("a newline after the body there", signed(KEY, now, &format!("{body}\n")), "that one has a newline"),
+        ("only the body", lines("msg_1", &now_text, &format!("v1,{}", base64(&mac))), "the body alone was signed"),
+        ("another secret", signed(NEXT_KEY, now, &body), "secret, id, timestamp or body differ"),
+    ] {
+        let ended = command(&["verify", "--scheme=standard", &lines], &body);
+        assert_eq!((ended.status.code(), ended.stdout.as_str()), (Some(1), ""), "{case}\n{ended:?}");
+        assert!(ended.stderr.contains(said), "{case}\n{ended:?}");
+        assert!(!ended.stderr.contains(&right) && !ended.stderr.contains(SHOWN), "{case}\n{ended:?}");
+    }
 }
