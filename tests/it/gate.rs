@@ -685,8 +685,8 @@ fn with_fewer_descriptors_it_starts_with_fewer_connections_and_warns() {
 fn idle_it_takes_few_threads_and_descriptors() {
     let server = Server::start();
     server.get("/health/live");
-    let (threads, descriptors) = threads_and_descriptors(&server);
-    assert!(threads <= 4 + 12 && descriptors <= 64, "{threads} threads, {descriptors} descriptors");
+    // tiny_http may have started one thread too many, which ends by itself.
+    until_as_before(&server, (4 + 12, 64));
 }
 
 #[test]
