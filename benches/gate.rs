@@ -9,14 +9,13 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use support::{Directory, Sample};
 use webhook_inbox::access::{Access, AllowedHosts};
 use webhook_inbox::api::Api;
 use webhook_inbox::gate::{self, Gate, Limits, TrustedProxies};
 use webhook_inbox::log::{Level, Log};
-use webhook_inbox::metrics::Metrics;
-use webhook_inbox::server::Server;
+use webhook_inbox::server::{self, Server};
 use webhook_inbox::store::{Options, Store};
 use webhook_inbox::webhook::{Secret, Secrets, Sources};
 
@@ -38,31 +37,25 @@ fn main() {
 /// Messages per second of one run.
 fn run(database: &Path, gated: bool) -> f64 {
     let requests: Vec<Vec<u8>> = (0..MESSAGES).map(|index| Sample::new(index, 1_000).request()).collect();
-    let metrics = Arc::new(Metrics::new());
     let log = Log::start(Level::Error).expect("a thread");
     let options = Options { path: database.to_owned(), searches_max: 1 };
-    let store = Arc::new(Store::open(options, Arc::clone(&metrics)).expect("the directory can be written"));
+    let store = Arc::new(Store::open(options).expect("the directory can be written"));
     let current = Secret::new(support::SECRET.as_bytes()).expect("it is not empty");
     let sources = Sources { native: Some(Secrets { current, previous: None }), standard: None };
     let stopping = Arc::new(AtomicBool::new(false));
     let access = Access::Hosts(AllowedHosts::default());
-    let api = Api::new(sources, access, Arc::clone(&store), Arc::clone(&metrics), log.clone(), stopping);
+    let (metrics, started) = ([gate::METRICS, server::METRICS], SystemTime::now());
+    let api = Api::new(sources, access, Arc::clone(&store), metrics, log.clone(), stopping, started);
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     let (server, gate) = if gated {
         let fallback = database.parent().expect("it is in a directory");
         let (listener_of_workers, private) = gate::bind(fallback).expect("a socket");
-        let server = Server::start(listener_of_workers, WORKERS, api, store, Arc::clone(&metrics), log.clone());
+        let server = Server::start(listener_of_workers, WORKERS, api, store, log.clone());
         let proxies = TrustedProxies::default();
-        (
-            server,
-            Some(
-                Gate::start(listener, (private, WORKERS - 1), Limits::default(), proxies, metrics, log)
-                    .expect("threads"),
-            ),
-        )
+        (server, Some(Gate::start(listener, (private, WORKERS - 1), Limits::default(), proxies, log).expect("threads")))
     } else {
-        (Server::start(listener, WORKERS, api, store, metrics, log), None)
+        (Server::start(listener, WORKERS, api, store, log), None)
     };
     let server = server.expect("threads");
     let per_second = support::load(address, &requests, CONNECTIONS).per_second;

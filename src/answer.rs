@@ -1,11 +1,57 @@
 //! What a request is answered, and how the answer is counted, logged and written: one way for gate, workers and notifier.
 
+use crate::closed_set::{ClosedSet, closed_set};
 use crate::log::{Level, Log, RequestLine};
-use crate::metrics::{Metrics, WebhookResult};
+use crate::metrics::{Counters, Histogram, Metric, Page, metrics};
 use crate::path::Path;
 use crate::reply::{Reply, Status, request_id};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+
+closed_set! {
+    /// The `result` label of `webhook_requests_total`.
+    #[expect(missing_docs, reason = "the contract's table of a delivery's outcomes defines each")]
+    pub enum WebhookResult;
+    /// The label, which the log uses too.
+    pub fn label() -> &'static str;
+    TooLarge = "too_large",
+    InvalidSignature = "invalid_signature",
+    ValidationError = "validation_error",
+    Created = "created",
+    Duplicate = "duplicate",
+    Unavailable = "unavailable",
+}
+
+metrics! {
+    static REQUESTS: Requests =
+        Requests([const { [const { AtomicU64::new(0) }; Status::ALL.len()] }; Path::ALL.len() + 1]);
+    static RESULTS: Counters<WebhookResult, { WebhookResult::ALL.len() }> =
+        Counters::new("webhook_requests_total", "Deliveries, by result.", "result");
+    static LATENCY_MS: Histogram<9> = Histogram::new(
+        "request_latency_ms",
+        "Time from a request's arrival to its answer, in milliseconds.",
+        [10., 25., 50., 100., 250., 500., 1000., 2500., 5000.],
+    );
+}
+
+/// By path and status; the last row is for paths that do not exist.
+struct Requests([[AtomicU64; Status::ALL.len()]; Path::ALL.len() + 1]);
+
+impl Metric for Requests {
+    fn render(&self, page: &mut Page) {
+        const NAME: &str = "http_requests_total";
+        page.head(NAME, "Requests answered, by path and status.", "counter");
+        for (path, counts) in Path::WORDS.iter().chain(&["other"]).zip(&self.0) {
+            for (status, count) in Status::WORDS.iter().zip(counts) {
+                let count = count.load(Relaxed);
+                if count > 0 {
+                    page.sample(NAME, &[("path", path), ("status", status)], count);
+                }
+            }
+        }
+    }
+}
 
 /// A reply, and what the log and the metrics say of it.
 pub struct Answer {
@@ -48,16 +94,17 @@ impl Answer {
     /// Counts and logs the answer, and appends it to `out` as a response, with `connection` as its `Connection` field.
     ///
     /// To be called before anything is sent, so that a client that has its answer finds it in /metrics.
-    pub fn write(self, asked: Asked<'_>, connection: &str, metrics: &Metrics, log: &Log, out: &mut Vec<u8>) {
+    pub fn write(self, asked: Asked<'_>, connection: &str, log: &Log, out: &mut Vec<u8>) {
         let status = self.reply.status;
         let latency = Duration::from_micros(clock_us().saturating_sub(asked.arrived_us));
         let request_id = request_id();
         let path = asked.path.and_then(Path::of);
         let result = self.delivery.as_ref().map(|delivery| delivery.result);
         let is_delivery = path.zip(asked.method).is_some_and(|(path, method)| path.is_delivery(method));
-        metrics.request(path, status, latency);
+        REQUESTS.0[path.map_or(Path::ALL.len(), Path::index)][status.index()].fetch_add(1, Relaxed);
+        LATENCY_MS.observe(latency.as_secs_f64() * 1e3);
         if let Some(result) = result {
-            metrics.webhook(result);
+            RESULTS.count(result);
         }
         log.request(&RequestLine {
             level: level(status, result, is_delivery),

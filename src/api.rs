@@ -5,18 +5,19 @@
 mod openapi;
 
 use crate::access::{Access, Denied};
-use crate::answer::{Answer, Delivered};
+use crate::answer::{self, Answer, Delivered, WebhookResult};
 use crate::log::Log;
-use crate::metrics::{Metrics, Observed, WebhookResult};
+use crate::metrics::{Metrics, Page};
 use crate::path::{Audience, Path};
 use crate::query::{CURSOR_REFUSAL, Parameters};
 use crate::reply::{Fault, Reply, Status};
-use crate::store::{Item, Outcome, ReadError, Store, Stored, Unavailable, sqlite_version};
+use crate::store::{self, Item, Outcome, ReadError, Store, Stored, Unavailable, sqlite_version};
 use crate::webhook::{self, Delivery, Rejection, Source, Sources};
 use serde::Serialize;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 /// A request as the endpoints see it.
 pub struct Request<'a> {
@@ -41,22 +42,27 @@ pub struct Api {
     sources: Sources,
     access: Access,
     store: Arc<Store>,
-    metrics: Arc<Metrics>,
+    /// What gate and server count.
+    metrics_before: [Metrics; 2],
     log: Log,
     stopping: Arc<AtomicBool>,
+    /// When the process started.
+    started: SystemTime,
 }
 
 impl Api {
-    /// The endpoints over a store. Once `stopping` is true, the service says that it is not ready.
+    /// The endpoints over a store. `metrics_before` is what gate and server count: both are declared above this module.
+    /// Once `stopping` is true, the service answers that it is not ready.
     pub fn new(
         sources: Sources,
         access: Access,
         store: Arc<Store>,
-        metrics: Arc<Metrics>,
+        metrics_before: [Metrics; 2],
         log: Log,
         stopping: Arc<AtomicBool>,
+        started: SystemTime,
     ) -> Api {
-        Api { sources, access, store, metrics, log, stopping }
+        Api { sources, access, store, metrics_before, log, stopping, started }
     }
 
     /// The answer to a request, or else a delivery that nothing is wrong with: once it is known what became of its
@@ -96,7 +102,7 @@ impl Api {
     }
 
     fn receive(&self, source: Source, request: &Request<'_>) -> ControlFlow<Answer, Delivery> {
-        match webhook::receive(source, &self.sources, request.fields, &request.body, &self.metrics) {
+        match webhook::receive(source, &self.sources, request.fields, &request.body) {
             Ok(delivery) => Continue(delivery),
             Err(Rejection::InvalidSignature(fault)) => {
                 let reply = Reply::detail(Status::Unauthorized, "invalid signature");
@@ -161,20 +167,36 @@ impl Api {
     }
 
     fn metrics(&self) -> Answer {
-        let (database_bytes, wal_bytes) = self.store.sizes();
-        let observed = Observed {
-            sqlite_version: sqlite_version(),
-            ready: !self.stopping.load(Ordering::Relaxed) && !self.store.write_failed(),
-            database_bytes,
-            wal_bytes,
-            disk_free_bytes: self.store.disk_free(),
-            log_lines_dropped: self.log.lines_dropped(),
-        };
+        let mut page = Page::default();
+        page.metrics(answer::METRICS);
+        page.head("inbox_build_info", "Always 1; the labels say which build this is.", "gauge");
+        let labels = [("version", env!("CARGO_PKG_VERSION")), ("sqlite_version", sqlite_version())];
+        page.sample("inbox_build_info", &labels, 1);
+        let started = self.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        page.single("process_start_time_seconds", "When the process started, Unix time.", "gauge", started);
+        page.metrics(webhook::METRICS);
+        self.metrics_before.into_iter().for_each(|metrics| page.metrics(metrics));
+        page.metrics(store::METRICS);
+        let (database, wal) = self.store.sizes();
+        for (name, help, bytes) in [
+            ("inbox_database_size_bytes", "Size of the database file.", database),
+            ("inbox_wal_size_bytes", "Size of the write-ahead log.", wal),
+            ("inbox_disk_free_bytes", "Free on the disk of the database.", self.store.disk_free()),
+        ] {
+            if let Some(bytes) = bytes {
+                page.single(name, help, "gauge", bytes);
+            }
+        }
+        let ready = !self.stopping.load(Ordering::Relaxed) && !self.store.write_failed();
+        let help = "0 after a write that failed, until one succeeds, while the files cannot be written, and while stopping; else 1.";
+        page.single("inbox_ready", help, "gauge", u8::from(ready));
+        let help = "Log lines dropped because stdout was closed or stuck.";
+        page.single("inbox_log_lines_dropped_total", help, "counter", self.log.lines_dropped());
         let reply = Reply {
             status: Status::Ok,
             content_type: "text/plain; version=0.0.4; charset=utf-8",
             headers: Vec::new(),
-            body: self.metrics.render(&observed).into_bytes(),
+            body: page.into_text().into_bytes(),
         };
         reply.into()
     }

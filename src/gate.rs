@@ -11,30 +11,30 @@
 //!
 //! In the order in which a request meets them: [`event_loop`] is the thread, [`client`] a connection, [`deadlines`] what
 //! each is waited for, [`request`] reads by [`head`] and [`body`], [`proxies`] says who the client is, [`upstream`] passes
-//! on, and [`refusal`] answers what is not passed on.
+//! on, [`refusal`] answers what is not passed on, and [`metrics`] has the counts.
 
 mod body;
 mod client;
 mod deadlines;
 mod event_loop;
 mod head;
+mod metrics;
 mod proxies;
 mod refusal;
 mod request;
 mod upstream;
 
+pub use metrics::METRICS;
 pub use proxies::TrustedProxies;
 pub use upstream::{Private, bind};
 
 use crate::log::Log;
-use crate::metrics::Metrics;
 use event_loop::EventLoop;
 use rustix::event::{EventfdFlags, eventfd};
 use std::io::{Error, ErrorKind, Result};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -123,14 +123,13 @@ impl Gate {
         (private, lone): (Private, usize),
         limits: Limits,
         proxies: TrustedProxies,
-        metrics: Arc<Metrics>,
         log: Log,
     ) -> Result<Gate> {
-        metrics.connections_max.store(limits.connections_max as u64, Relaxed);
+        metrics::CONNECTIONS_MAX.set(limits.connections_max);
         let (sender, receiver) = channel();
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let upstream = Upstream::new(private, lone);
-        let event_loop = EventLoop::new(limits, proxies, metrics, log, upstream, listener, (receiver, &wake))?;
+        let event_loop = EventLoop::new(limits, proxies, log, upstream, listener, (receiver, &wake))?;
         let (started, start) = channel();
         let thread = std::thread::Builder::new().name("gate".to_owned());
         let thread = thread.spawn(move || event_loop.run(&started))?;

@@ -12,7 +12,7 @@
 use crate::answer::{Answer, Asked, clock_us};
 use crate::api::{self, Api, Request};
 use crate::log::{Level, Log};
-use crate::metrics::Metrics;
+use crate::metrics::{Gauge, metrics};
 use crate::mutex::UNPOISONED;
 use crate::reply::{Reply, Status};
 use crate::store::{Line, Outcome, Store};
@@ -35,6 +35,14 @@ pub const PROBE_TARGET: &str = "probe";
 
 /// The stack of a worker: the deepest path is the JSON parser at its limit of 128 levels, well under 128 KiB.
 const STACK_BYTES: usize = 512 << 10;
+
+metrics! {
+    /// Those that a worker has taken and that are not answered yet.
+    static REQUESTS_IN_FLIGHT: Gauge = Gauge::new(
+        "inbox_requests_in_flight",
+        "Requests under way, deliveries that wait for their COMMIT included.",
+    );
+}
 
 /// What the gate says of a request that it passes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +88,7 @@ struct Work {
     line: Line<Ticket>,
     stopping: Arc<AtomicBool>,
     api: Api,
-    answering: Arc<Answering>,
+    log: Log,
 }
 
 /// A delivery in the line.
@@ -92,12 +100,6 @@ struct Ticket {
     first_id: Option<String>,
 }
 
-/// Where answers are counted, logged and written.
-struct Answering {
-    metrics: Arc<Metrics>,
-    log: Log,
-}
-
 impl Server {
     /// Serves the listener with `workers` threads. Fails when not all of them can be started.
     pub fn start(
@@ -105,17 +107,15 @@ impl Server {
         workers: usize,
         api: Api,
         store: Arc<Store>,
-        metrics: Arc<Metrics>,
         log: Log,
     ) -> Result<Server> {
         let tiny = tiny_http::Server::from_listener(listener, None).map_err(std::io::Error::other)?;
         let tiny = Arc::new(tiny);
         let stopping = Arc::new(AtomicBool::new(false));
-        let answering = Arc::new(Answering { metrics, log });
-        let notifier = Arc::clone(&answering);
-        let line = Line::start(store, move |group| notifier.answer_group(group))?;
+        let log_too = log.clone();
+        let line = Line::start(store, move |group| answer_group(group, &log_too))?;
         let (tiny_too, stopping_too) = (Arc::clone(&tiny), Arc::clone(&stopping));
-        let work = Work { tiny: tiny_too, receiving: Mutex::new(()), line, stopping: stopping_too, api, answering };
+        let work = Work { tiny: tiny_too, receiving: Mutex::new(()), line, stopping: stopping_too, api, log };
         let work = Arc::new(work);
         let workers = (0..workers)
             .map(|index| {
@@ -154,7 +154,7 @@ impl Work {
                 // tiny_http reports an error of its accept loop this way; other workers are not concerned.
                 Err(error) => {
                     let details = json!({ "error": error.to_string() });
-                    self.answering.log.event(Level::Error, "the server could not accept a connection", details);
+                    self.log.event(Level::Error, "the server could not accept a connection", details);
                     continue;
                 }
             };
@@ -171,7 +171,7 @@ impl Work {
             let _ = request.respond(tiny_http::Response::empty(200));
             return;
         }
-        self.answering.metrics.requests_in_flight.fetch_add(1, Relaxed);
+        REQUESTS_IN_FLIGHT.rise();
         let answer = match read_body(&mut request) {
             Ok(body) => self.answer(&request, body),
             Err(reason) => Break(incomplete(reason)),
@@ -181,7 +181,7 @@ impl Work {
             Break(answer) if is_pipelined(&request) => (Vec::new(), Some(answer)),
             Break(answer) => {
                 let mut bytes = Vec::new();
-                self.answering.write(answer, &request, &mut bytes);
+                write(answer, &request, &self.log, &mut bytes);
                 return Responses { bytes, writers: vec![request.into_writer()] }.send();
             }
         };
@@ -207,41 +207,39 @@ impl Work {
     }
 }
 
-impl Answering {
-    /// The notifier: answers a group in its order, with one write for each connection.
-    fn answer_group(&self, group: Vec<(Ticket, Outcome)>) {
-        let (mut pipelines, mut alone) = (Vec::new(), Vec::new());
-        for (Ticket { request, refused, first_id }, outcome) in group {
-            let answer = refused.unwrap_or_else(|| api::stored(first_id, outcome));
-            let responses = match Passed::of(&request).and_then(|passed| passed.pipeline) {
-                Some(pipeline) => {
-                    pipelines.resize_with(pipelines.len().max(pipeline + 1), Responses::default);
-                    &mut pipelines[pipeline]
-                }
-                None => {
-                    alone.push(Responses::default());
-                    alone.last_mut().expect("it was just pushed")
-                }
-            };
-            self.write(answer, &request, &mut responses.bytes);
-            responses.writers.push(request.into_writer());
-        }
-        pipelines.into_iter().chain(alone).for_each(Responses::send);
-    }
-
-    /// Counts and logs an answer, and appends the response.
-    fn write(&self, answer: Answer, request: &tiny_http::Request, out: &mut Vec<u8>) {
-        let passed = Passed::of(request);
-        let (path, _) = split(request.url());
-        let asked = Asked {
-            method: Some(request.method().as_str()),
-            path: Some(path),
-            client: passed.map(|passed| passed.client),
-            arrived_us: passed.map_or_else(clock_us, |passed| passed.arrived_us),
+/// The notifier: answers a group in its order, with one write for each connection.
+fn answer_group(group: Vec<(Ticket, Outcome)>, log: &Log) {
+    let (mut pipelines, mut alone) = (Vec::new(), Vec::new());
+    for (Ticket { request, refused, first_id }, outcome) in group {
+        let answer = refused.unwrap_or_else(|| api::stored(first_id, outcome));
+        let responses = match Passed::of(&request).and_then(|passed| passed.pipeline) {
+            Some(pipeline) => {
+                pipelines.resize_with(pipelines.len().max(pipeline + 1), Responses::default);
+                &mut pipelines[pipeline]
+            }
+            None => {
+                alone.push(Responses::default());
+                alone.last_mut().expect("it was just pushed")
+            }
         };
-        self.metrics.requests_in_flight.fetch_sub(1, Relaxed);
-        answer.write(asked, "", &self.metrics, &self.log, out);
+        write(answer, &request, log, &mut responses.bytes);
+        responses.writers.push(request.into_writer());
     }
+    pipelines.into_iter().chain(alone).for_each(Responses::send);
+}
+
+/// Counts and logs an answer, and appends the response.
+fn write(answer: Answer, request: &tiny_http::Request, log: &Log, out: &mut Vec<u8>) {
+    let passed = Passed::of(request);
+    let (path, _) = split(request.url());
+    let asked = Asked {
+        method: Some(request.method().as_str()),
+        path: Some(path),
+        client: passed.map(|passed| passed.client),
+        arrived_us: passed.map_or_else(clock_us, |passed| passed.arrived_us),
+    };
+    REQUESTS_IN_FLIGHT.fall();
+    answer.write(asked, "", log, out);
 }
 
 /// Responses to requests that followed each other on one connection.

@@ -12,6 +12,7 @@ mod count;
 mod files;
 mod line;
 mod maintenance;
+mod metrics;
 mod needle;
 mod owner;
 mod page;
@@ -26,12 +27,12 @@ mod walk;
 pub use commit::{Outcome, Stored};
 pub use line::Line;
 pub use maintenance::{Export, Filter, Maintenance};
+pub use metrics::METRICS;
 pub use needle::Needle;
 pub use page::{Cursor, Page, Selection, Start};
 pub use row::{Item, Record};
 pub use schema::OpenError;
 
-use crate::metrics::Metrics;
 use crate::mutex::UNPOISONED;
 use crate::timestamp::Moment;
 use count::{Count, seen};
@@ -75,7 +76,6 @@ pub struct Store {
     /// The last group could not be committed. Cleared when it has been seen that writing works again.
     write_failed: AtomicBool,
     searches: AtomicUsize,
-    metrics: Arc<Metrics>,
 }
 
 /// It is not certain that anything was stored, or nothing could be read. The text is for the log: the client is told to
@@ -116,7 +116,7 @@ struct SenderCount {
 
 impl Store {
     /// Opens the database, migrates it and counts what is in it. Fails when another process serves the same database.
-    pub fn open(options: Options, metrics: Arc<Metrics>) -> Result<Store, OpenError> {
+    pub fn open(options: Options) -> Result<Store, OpenError> {
         owner::own(&options.path, schema::create(&options.path)?)?;
         let connection = schema::open(&options.path)?;
         let fail = |what: String| OpenError::new(&options.path, what);
@@ -135,7 +135,7 @@ impl Store {
         checkpoint::start(&turns, &options.path, &copying)
             .map_err(|error| fail(format!("cannot start a thread: {error}")))?;
         let write_failed = AtomicBool::new(false);
-        Ok(Store { options, files, turns, copying, write_failed, searches: AtomicUsize::new(0), metrics })
+        Ok(Store { options, files, turns, copying, write_failed, searches: AtomicUsize::new(0) })
     }
 
     /// A page of messages and how many match on all pages.

@@ -8,13 +8,18 @@ pub mod native;
 mod signature;
 pub mod standard;
 
-pub use signature::{Secret, Secrets, SignatureFault, Verified};
+pub use signature::{MatchedSecret, Secret, Secrets, SignatureFault, Verified};
 
 use crate::closed_set::closed_set;
 use crate::message::Message;
-use crate::metrics::Metrics;
+use crate::metrics::{Counters, metrics};
 use crate::path::Path;
 use crate::reply::Fault;
+
+metrics! {
+    static MATCHES: Counters<MatchedSecret, { MatchedSecret::ALL.len() }> =
+        Counters::new("inbox_signature_matches_total", "Deliveries with a right signature, by secret.", "secret");
+}
 
 closed_set! {
     /// A kind of sender.
@@ -100,20 +105,14 @@ pub fn signature_field(name: &str) -> Option<&'static str> {
 }
 
 /// Checks the signature of a delivery in its header fields, counts which secret it was made with, and parses the body.
-pub fn receive(
-    source: Source,
-    sources: &Sources,
-    fields: &[(&str, &str)],
-    body: &[u8],
-    metrics: &Metrics,
-) -> Result<Delivery, Rejection> {
+pub fn receive(source: Source, sources: &Sources, fields: &[(&str, &str)], body: &[u8]) -> Result<Delivery, Rejection> {
     let secrets = sources.secrets(source).ok_or(Rejection::InvalidSignature(SignatureFault::NoSecret))?;
     let verified = match source {
         Source::Native => native::verify(secrets, fields, body),
         Source::Standard => standard::verify(secrets, fields, body, standard::clock_s()),
     };
     let (verified, matched) = verified.map_err(Rejection::InvalidSignature)?;
-    metrics.signature_match(matched);
+    MATCHES.count(matched);
     match source {
         Source::Native | Source::Standard => {
             native::parse(verified).map(|message| Delivery { messages: vec![message] })

@@ -7,8 +7,7 @@ use crate::command::{CONFIG, FAILED, Failure, IO_ERROR, tell};
 use crate::config::Config;
 use crate::gate::{self, Gate, Limits};
 use crate::log::{Level, Log};
-use crate::metrics::Metrics;
-use crate::server::Server;
+use crate::server::{self, Server};
 use crate::store::{Store, Unavailable, sqlite_version};
 use crate::systemd;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -21,7 +20,7 @@ use std::path::Path;
 use std::process::exit;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// For the requests in flight, after the first signal.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
@@ -40,6 +39,7 @@ const STOP_TIME: Duration = Duration::from_millis(200);
 const LOG_TIME: Duration = Duration::from_secs(1);
 
 pub(super) fn serve() -> Result<(), Failure> {
+    let started = SystemTime::now();
     let config = Config::from_env().map_err(|error| Failure { status: CONFIG, text: error.to_string() })?;
     let failed = |what: String| Failure { status: FAILED, text: what };
     // One worker is left for deliveries, whatever the others do.
@@ -53,12 +53,11 @@ pub(super) fn serve() -> Result<(), Failure> {
     let starting = Arc::new(AtomicBool::new(true));
     let mut signals = handle_signals(&starting).map_err(|error| failed(format!("cannot handle signals: {error}")))?;
 
-    let metrics = Arc::new(Metrics::new());
     let begun = Instant::now();
     let path = config.store.path.display().to_string();
     let directory = config.store.path.parent().unwrap_or(Path::new(".")).to_owned();
     systemd::starting(&format!("opening {path}"), &log);
-    let store = Store::open(config.store, Arc::clone(&metrics));
+    let store = Store::open(config.store);
     let store = Arc::new(store.map_err(|error| Failure { status: IO_ERROR, text: error.to_string() })?);
     let details = json!({ "path": path, "duration_ms": begun.elapsed().as_millis() as u64 });
     log.event(Level::Info, "database opened", details);
@@ -78,15 +77,22 @@ pub(super) fn serve() -> Result<(), Failure> {
     })?;
     let stopping = Arc::new(AtomicBool::new(false));
     let anybody_reads = matches!(config.access, Access::Hosts(_));
-    let api =
-        Api::new(config.sources, config.access, Arc::clone(&store), metrics.clone(), log.clone(), stopping.clone());
+    let api = Api::new(
+        config.sources,
+        config.access,
+        Arc::clone(&store),
+        [gate::METRICS, server::METRICS],
+        log.clone(),
+        stopping.clone(),
+        started,
+    );
     let (listener_of_workers, private) =
         gate::bind(&directory).map_err(|error| failed(format!("cannot make a private socket: {error}")))?;
-    let server = Server::start(listener_of_workers, lone + 1, api, Arc::clone(&store), metrics.clone(), log.clone())
+    let server = Server::start(listener_of_workers, lone + 1, api, Arc::clone(&store), log.clone())
         .map_err(|error| failed(format!("cannot start {} workers: {error}. Set WORKERS lower.", lone + 1)))?;
     starting.store(false, Ordering::SeqCst); // from here on a signal lets requests in flight be answered
     let connections_max = limits.connections_max;
-    let gate = Gate::start(listener, (private, lone), limits, config.trusted_proxies, metrics, log.clone()).map_err(
+    let gate = Gate::start(listener, (private, lone), limits, config.trusted_proxies, log.clone()).map_err(
         |error| {
             failed(match error.kind() {
                 ErrorKind::NotFound => format!(

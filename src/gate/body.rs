@@ -1,6 +1,6 @@
 //! The chunked coding (RFC 9112 section 7.1), read strictly: what two parsers could read in two ways is refused.
 
-use crate::metrics::Rejection;
+use super::refusal::Rejection;
 
 /// Most bytes of the line that gives a chunk's size, its extensions included. Real ones have 3 to 6.
 const SIZE_LINE_BYTES_MAX: usize = 256;

@@ -6,12 +6,12 @@
 
 use super::client::{Client, State, Then};
 use super::deadlines::{Deadlines, Wait};
+use super::refusal::{self, Rejection};
 use super::request::{Progress, Request};
 use super::upstream::{Answered, Asker, Exchange, Upstream};
-use super::{ClientId, Command, Limits, TrustedProxies, refusal};
+use super::{ClientId, Command, Limits, TrustedProxies, metrics};
 use crate::answer::{Asked, clock_us};
 use crate::log::{Level, Log};
-use crate::metrics::{Metrics, Rejection};
 use crate::server::{PASSED_FIELD, Passed};
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
@@ -21,8 +21,6 @@ use std::collections::{HashMap, VecDeque};
 use std::io::{ErrorKind, Result, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
@@ -75,7 +73,6 @@ const SMALL_SHARE: usize = 8;
 pub(super) struct EventLoop {
     limits: Limits,
     proxies: TrustedProxies,
-    metrics: Arc<Metrics>,
     log: Log,
     upstream: Upstream,
     /// None once it drains.
@@ -105,7 +102,6 @@ impl EventLoop {
     pub(super) fn new(
         limits: Limits,
         proxies: TrustedProxies,
-        metrics: Arc<Metrics>,
         log: Log,
         upstream: Upstream,
         listener: TcpListener,
@@ -117,7 +113,6 @@ impl EventLoop {
         Ok(EventLoop {
             limits,
             proxies,
-            metrics,
             log,
             upstream,
             listener: Some(listener),
@@ -198,8 +193,8 @@ impl EventLoop {
     }
 
     fn show_figures(&self) {
-        self.metrics.held_bytes.store(self.held_bytes as u64, Relaxed);
-        self.metrics.connections_open.store((self.clients.len() - self.closing) as u64, Relaxed);
+        metrics::HELD_BYTES.set(self.held_bytes);
+        metrics::CONNECTIONS_OPEN.set(self.clients.len() - self.closing);
     }
 
     // ---- accepting ----
@@ -234,7 +229,7 @@ impl EventLoop {
 
     /// Takes a connection in; at the bound, another one makes room, or else the new one is answered 503.
     fn admit(&mut self, stream: TcpStream, peer: SocketAddr) -> Result<()> {
-        self.metrics.connections_accepted.fetch_add(1, Relaxed);
+        metrics::CONNECTIONS.count();
         let id = self.next_id;
         self.next_id += 1;
         let client = Client::new(stream, peer, id, &self.epoll)?;
@@ -243,7 +238,7 @@ impl EventLoop {
         if has_room {
             self.wait(id, Wait::Request);
         } else {
-            self.metrics.connections_refused.fetch_add(1, Relaxed);
+            metrics::CONNECTIONS_REFUSED.count();
             self.refuse(id, Rejection::ConnectionsMax);
         }
         Ok(())
@@ -258,7 +253,7 @@ impl EventLoop {
             Some((end - self.time(wait), id))
         });
         let Some((_, id)) = waiting.into_iter().flatten().min() else { return false };
-        self.metrics.connections_evicted.fetch_add(1, Relaxed);
+        metrics::CONNECTIONS_EVICTED.count();
         self.close(id);
         true
     }
@@ -420,7 +415,7 @@ impl EventLoop {
                 self.hold(id);
             }
             Err(_) => {
-                self.metrics.connections_cut.fetch_add(1, Relaxed);
+                metrics::CONNECTIONS_CUT.count();
                 self.close(id);
             }
         }
@@ -454,8 +449,8 @@ impl EventLoop {
         let nothing = Asked { method: None, path: None, client: Some(&address), arrived_us: clock_us() };
         let asked = client.request().map_or(nothing, |request| request.asked(&address));
         let mut answer = Vec::new();
-        self.metrics.rejection(rejection);
-        refusal::answer(rejection, asked).write(asked, "Connection: close\r\n", &self.metrics, &self.log, &mut answer);
+        metrics::REJECTIONS.count(rejection);
+        refusal::answer(rejection, asked).write(asked, "Connection: close\r\n", &self.log, &mut answer);
         client.input = Vec::new();
         client.state = State::Reading { answer, written: 0, then: Then::Linger };
         self.queue.retain(|queued| *queued != id);
@@ -535,7 +530,7 @@ impl EventLoop {
 
     /// Resets the connection of a client that does not take its answer.
     fn cut(&mut self, id: ClientId) {
-        self.metrics.connections_cut.fetch_add(1, Relaxed);
+        metrics::CONNECTIONS_CUT.count();
         if let Some(client) = self.clients.get(&id) {
             client.reset_on_close();
         }
@@ -578,7 +573,7 @@ impl EventLoop {
         while let Some((_, wait, id)) = self.deadlines.next().filter(|(end, ..)| *end <= self.now) {
             match wait {
                 Wait::Request => {
-                    self.metrics.connections_idle_closed.fetch_add(1, Relaxed);
+                    metrics::CONNECTIONS_IDLE_CLOSED.count();
                     self.close(id);
                 }
                 Wait::Head => self.refuse(id, Rejection::HeadTime),

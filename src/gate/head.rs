@@ -5,7 +5,7 @@
 //! that this file did not understand can reach the parser behind it.
 
 use super::Limits;
-use crate::metrics::Rejection;
+use super::refusal::Rejection;
 use crate::path::Path;
 use crate::webhook;
 

@@ -3,7 +3,7 @@
 use super::Limits;
 use super::body::Chunked;
 use super::head::{Framing, Head, Parser};
-use crate::metrics::Rejection::{self, *};
+use super::refusal::Rejection::{self, *};
 
 /// What became of a head: how much was forwarded and how it goes on, or why not. `None`: more is needed.
 type Outcome = Result<Option<(Head, Vec<u8>)>, Rejection>;

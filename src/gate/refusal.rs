@@ -1,9 +1,40 @@
 //! What the gate answers in its own name.
 
-use crate::answer::{Answer, Asked, Delivered};
-use crate::metrics::{Rejection, WebhookResult};
+use crate::answer::{Answer, Asked, Delivered, WebhookResult};
+use crate::closed_set::closed_set;
 use crate::path::Path;
 use crate::reply::{Reply, Status};
+
+closed_set! {
+    /// The `reason` label of `inbox_gate_rejections_total`: why the gate answered a request itself.
+    pub(super) enum Rejection;
+    /// The label, which the log uses too.
+    pub(super) fn label() -> &'static str;
+    BadByte = "bad_byte",
+    BadLineEnd = "bad_line_end",
+    BadRequestLine = "bad_request_line",
+    BadTarget = "bad_target",
+    BadField = "bad_field",
+    BadHost = "bad_host",
+    BadContentLength = "bad_content_length",
+    AmbiguousFraming = "ambiguous_framing",
+    BadChunk = "bad_chunk",
+    Incomplete = "incomplete",
+    HeadTime = "head_time",
+    BodyTime = "body_time",
+    LengthRequired = "length_required",
+    Unrouted = "unrouted",
+    BodyBytesMax = "body_bytes_max",
+    Expectation = "expectation",
+    HeadBytesMax = "head_bytes_max",
+    FieldsMax = "fields_max",
+    TransferCoding = "transfer_coding",
+    ConnectionsMax = "connections_max",
+    HeldBytesMax = "held_bytes_max",
+    UpstreamBusy = "upstream_busy",
+    UpstreamFailed = "upstream_failed",
+    Version = "version",
+}
 
 /// The answer to a request that is not passed on, as far as it is known.
 pub(super) fn answer(rejection: Rejection, asked: Asked<'_>) -> Answer {

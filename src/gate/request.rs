@@ -4,8 +4,8 @@ use super::Limits;
 use super::body::Chunked;
 use super::head::{Framing, Head, Parser};
 use super::proxies::TrustedProxies;
+use super::refusal::Rejection;
 use crate::answer::{Asked, clock_us};
-use crate::metrics::Rejection;
 use std::net::SocketAddr;
 
 /// A request of which something has come.

@@ -2,11 +2,12 @@
 
 use super::*;
 use crate::log::Level;
+use crate::metrics::Page;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 /// Starts a gate, and a server behind it that answers `break` in a target or a body with a response without a length.
-fn start() -> (Gate, SocketAddr, Arc<Metrics>) {
+fn start() -> (Gate, SocketAddr) {
     let (unix, private) = bind(&std::env::temp_dir()).unwrap();
     let tiny = tiny_http::Server::from_listener(unix, None).unwrap();
     std::thread::spawn(move || {
@@ -23,10 +24,10 @@ fn start() -> (Gate, SocketAddr, Arc<Metrics>) {
     });
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let (metrics, log) = (Arc::new(Metrics::new()), Log::start(Level::Error).unwrap());
+    let log = Log::start(Level::Error).unwrap();
     let (limits, proxies) = (Limits::default(), TrustedProxies::default());
-    let gate = Gate::start(listener, (private, 2), limits, proxies, Arc::clone(&metrics), log).unwrap();
-    (gate, address, metrics)
+    let gate = Gate::start(listener, (private, 2), limits, proxies, log).unwrap();
+    (gate, address)
 }
 
 fn talk(address: SocketAddr, request: &str) -> String {
@@ -40,7 +41,7 @@ fn talk(address: SocketAddr, request: &str) -> String {
 
 #[test]
 fn a_broken_upstream_connection_costs_what_is_under_way_on_it_and_heals() {
-    let (gate, address, metrics) = start();
+    let (gate, address) = start();
     let get = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     let post = |body: &str| {
         let length = body.len();
@@ -61,7 +62,9 @@ fn a_broken_upstream_connection_costs_what_is_under_way_on_it_and_heals() {
             assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
         }
     }
-    let page = metrics.render(&crate::metrics::Observed::default());
+    let mut page = Page::default();
+    page.metrics(METRICS);
+    let page = page.into_text();
     assert!(page.contains("inbox_gate_rejections_total{reason=\"upstream_failed\"} 24\n"), "{page}");
     assert_eq!(gate.drain(Instant::now() + Duration::from_secs(20)), 0);
 }

@@ -1,8 +1,8 @@
 //! One group, one COMMIT, one fsync.
 
 use crate::message::Message;
-use crate::metrics::Metrics;
 use crate::store::count::seen;
+use crate::store::metrics;
 use crate::store::turn::Side;
 use crate::store::{Database, Store, Unavailable, is_busy};
 use rusqlite::TransactionBehavior;
@@ -43,7 +43,7 @@ impl Store {
             if deliveries.iter().all(Vec::is_empty) {
                 return Ok(vec![Vec::new(); deliveries.len()]);
             }
-            match database.write(&deliveries, &self.metrics) {
+            match database.write(&deliveries) {
                 Err(error) if is_busy(&error) && Instant::now() < deadline => {
                     drop(database);
                     std::thread::sleep(BUSY_PAUSE);
@@ -53,7 +53,7 @@ impl Store {
         };
         self.write_failed.store(result.is_err(), Relaxed);
         result.map_err(|error| {
-            self.metrics.commit_failures.fetch_add(1, Relaxed);
+            metrics::COMMIT_FAILURES.count();
             Unavailable::from(&error)
         })
     }
@@ -61,7 +61,7 @@ impl Store {
 
 impl Database {
     /// One transaction: every message, or none. The outcomes are per delivery, in order.
-    fn write(&mut self, deliveries: &[Vec<Message>], metrics: &Metrics) -> rusqlite::Result<Vec<Vec<Stored>>> {
+    fn write(&mut self, deliveries: &[Vec<Message>]) -> rusqlite::Result<Vec<Vec<Stored>>> {
         let begun = Instant::now();
         let now = format!("{:.3}", jiff::Timestamp::now());
         self.end_left_over_transaction();
@@ -91,10 +91,10 @@ impl Database {
         self.count.committed(row_max, rows, &self.connection);
         self.wal.sync()?;
         let count: usize = stored.iter().map(Vec::len).sum();
-        metrics.commit_messages.observe(count as f64);
+        metrics::COMMIT_MESSAGES.observe(count as f64);
         let requests = deliveries.iter().filter(|messages| !messages.is_empty()).count();
-        metrics.commit_requests.observe(requests as f64);
-        metrics.commit_seconds.observe(begun.elapsed().as_secs_f64());
+        metrics::COMMIT_REQUESTS.observe(requests as f64);
+        metrics::COMMIT_SECONDS.observe(begun.elapsed().as_secs_f64());
         Ok(stored)
     }
 

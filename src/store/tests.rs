@@ -18,7 +18,7 @@ impl Two {
         std::fs::create_dir(&directory).unwrap();
         let path = directory.join("inbox.db");
         let options = Options { path: path.clone(), searches_max: 1 };
-        let store = Arc::new(Store::open(options, Arc::new(Metrics::new())).unwrap());
+        let store = Arc::new(Store::open(options).unwrap());
         Two { store, other: Connection::open(path).unwrap(), directory }
     }
 

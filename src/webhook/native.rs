@@ -1,8 +1,7 @@
 //! The native source: `X-Signature` over the raw body in hex, and one message in one JSON object.
 
-use super::signature::{Secret, Secrets, SignatureFault, Verified, only};
+use super::signature::{MatchedSecret, Secret, Secrets, SignatureFault, Verified, only};
 use crate::message::{Message, MessageId, Msisdn, Text};
-use crate::metrics::MatchedSecret;
 use crate::reply::{Fault, Refusal};
 use crate::timestamp::Timestamp;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};

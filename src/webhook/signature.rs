@@ -1,7 +1,7 @@
 //! What all signatures have in common: HMAC-SHA256 (RFC 2104, FIPS 198-1) under a shared secret, of which a sender may
 //! have two.
 
-use crate::metrics::MatchedSecret;
+use crate::closed_set::closed_set;
 use hmac::digest::CtOutput;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -18,6 +18,16 @@ pub struct Secrets {
     pub current: Secret,
     /// The one that it replaces; none when no sender signs with it any more.
     pub previous: Option<Secret>,
+}
+
+closed_set! {
+    /// The `secret` label of `inbox_signature_matches_total`: which of the two secrets a right signature was made with.
+    #[expect(missing_docs, reason = "Secrets says what each is")]
+    pub enum MatchedSecret;
+    /// The label.
+    pub fn label() -> &'static str;
+    Current = "current",
+    Previous = "previous",
 }
 
 /// Why a signature is not right. The sender is not told which: the log is.

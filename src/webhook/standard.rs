@@ -3,8 +3,7 @@
 //!
 //! The timestamp bounds how long a delivery that somebody has recorded can be sent again.
 
-use super::signature::{Secret, Secrets, SignatureFault, Verified, only};
-use crate::metrics::MatchedSecret;
+use super::signature::{MatchedSecret, Secret, Secrets, SignatureFault, Verified, only};
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};

@@ -1,0 +1,23 @@
+//! What the store counts.
+
+use crate::metrics::{Counter, Histogram, metrics};
+
+/// Bounds of what is in one COMMIT.
+const GROUP: [f64; 10] = [1., 2., 4., 8., 16., 32., 64., 128., 256., 512.];
+
+metrics! {
+    pub(super) static COMMIT_MESSAGES: Histogram<10> =
+        Histogram::new("inbox_commit_messages", "Messages in each COMMIT.", GROUP);
+    pub(super) static COMMIT_REQUESTS: Histogram<10> =
+        Histogram::new("inbox_commit_requests", "Requests in each COMMIT.", GROUP);
+    /// From before BEGIN until the log is synced.
+    pub(super) static COMMIT_SECONDS: Histogram<10> = Histogram::new(
+        "inbox_commit_duration_seconds",
+        "Time of each COMMIT from BEGIN on, in seconds.",
+        [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.],
+    );
+    pub(super) static COMMIT_FAILURES: Counter = Counter::new(
+        "inbox_commit_failures_total",
+        "Groups that could not be committed or synced, and were answered 503.",
+    );
+}
