@@ -53,7 +53,7 @@ fn run(database: &Path, gated: bool) -> f64 {
         let (listener_of_workers, private) = gate::bind(fallback).expect("a socket");
         let server = Server::start(listener_of_workers, WORKERS, api, store, log.clone());
         let proxies = TrustedProxies::default();
-        (server, Some(Gate::start(listener, (private, WORKERS - 1), Limits::default(), proxies, log).expect("threads")))
+        (server, Some(Gate::start(listener, (private, WORKERS - 1), Limits::DEFAULT, proxies, log).expect("threads")))
     } else {
         (Server::start(listener, WORKERS, api, store, log), None)
     };

@@ -1,16 +1,19 @@
 //! The grammar of the command line and its help.
 
 use crate::command::{Command, Draft, Signing, Url};
+use crate::config;
 use crate::message::Msisdn;
 use crate::timestamp::Timestamp;
 use crate::webhook::{Source, standard};
 use lexopt::{Arg, Error, Parser};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 /// The help texts: the general one, then one for each subcommand.
-const HELP: &str = include_str!("cli/all.txt");
-const SERVE: &str = include_str!("cli/serve.txt");
+static HELP: LazyLock<String> = LazyLock::new(|| include_str!("cli/all.txt").replace("{settings}\n", &config::names()));
+static SERVE: LazyLock<String> =
+    LazyLock::new(|| include_str!("cli/serve.txt").replace("{settings}\n", &config::help()));
 const HEALTH: &str = include_str!("cli/health.txt");
 const SIGN: &str = include_str!("cli/sign.txt");
 const SEND: &str = include_str!("cli/send.txt");
@@ -27,14 +30,14 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Command {
     match parser.next() {
         Ok(None) => Command::Serve,
         Ok(Some(Arg::Value(name))) => subcommand(&name.to_string_lossy(), &mut parser),
-        Ok(Some(argument)) => or_misuse(general(argument, HELP), ""),
+        Ok(Some(argument)) => or_misuse(general(argument, &HELP), ""),
         Err(error) => or_misuse(Err(error), ""),
     }
 }
 
 fn subcommand(name: &str, parser: &mut Parser) -> Command {
     let parsed = match name {
-        "serve" => alone(parser, Command::Serve, SERVE),
+        "serve" => alone(parser, Command::Serve, &SERVE),
         "health" => health(parser),
         "check" => alone(parser, Command::Check, CHECK),
         "sign" => sign(parser),
@@ -44,7 +47,7 @@ fn subcommand(name: &str, parser: &mut Parser) -> Command {
         "import" => import(parser),
         "backup" => backup(parser),
         "erase" => erase(parser),
-        "help" => alone(parser, Command::Help(HELP), HELP),
+        "help" => alone(parser, Command::Help(&HELP), &HELP),
         _ => return or_misuse(Err(format!("there is no command {name:?}").into()), ""),
     };
     or_misuse(parsed, name)
@@ -286,10 +289,10 @@ mod tests {
             ("health", Command::Health { url: None }),
             ("health http://x:1", Command::Health { url: Url::parse("http://x:1").ok() }),
             ("check", Command::Check),
-            ("--help", Command::Help(HELP)),
-            ("-h", Command::Help(HELP)),
-            ("help", Command::Help(HELP)),
-            ("serve --help", Command::Help(SERVE)),
+            ("--help", Command::Help(&HELP)),
+            ("-h", Command::Help(&HELP)),
+            ("help", Command::Help(&HELP)),
+            ("serve --help", Command::Help(&SERVE)),
             ("erase -h", Command::Help(ERASE)),
             ("--version", Command::Version),
             ("-V", Command::Version),
@@ -372,7 +375,7 @@ mod tests {
     #[test]
     fn every_help_names_its_command_and_its_exit_statuses_within_120_columns() {
         for (name, help) in [
-            ("serve", SERVE),
+            ("serve", SERVE.as_str()),
             ("health", HEALTH),
             ("sign", SIGN),
             ("send", SEND),

@@ -1,13 +1,16 @@
 //! The settings, read once, and taken apart into each part's own options.
 //!
-//! A setting comes from the environment, or else from the settings file, which the commands and the service share. Every
-//! value is checked at the start and every fault reported, not just the first. No module below reads the environment. A
-//! secret may also be in a file that a variable names, or among the credentials that systemd has loaded; no fault ever
-//! quotes it.
+//! [`table`] says of each setting all that is known before it is read. A setting comes from the environment, or else from
+//! the settings file, which the commands and the service share. Every value is checked at the start and every fault
+//! reported, not just the first. No module below reads the environment. A secret may also be in a file that a variable
+//! names, or among the credentials that systemd has loaded; no fault ever quotes it.
 
 mod settings_file;
+mod table;
 
-use crate::access::{Access, AllowedHosts, ReadToken};
+pub use table::{help, names};
+
+use crate::access::{Access, ReadToken};
 use crate::gate;
 use crate::log::Level;
 use crate::store;
@@ -17,14 +20,16 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
+use std::mem::take;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use table::{Confidential, Number, Text};
 
 /// All settings, checked.
 pub struct Config {
-    /// `WEBHOOK_SECRET`, `STANDARD_WEBHOOKS_SECRET`, and with `_PREVIOUS` the one before each.
+    /// The secrets of each source that is configured; at least one is.
     pub sources: Sources,
     /// `READ_TOKEN` or, without it, `ALLOWED_HOSTS`.
     pub access: Access,
@@ -42,6 +47,8 @@ pub struct Config {
     pub trusted_proxies: gate::TrustedProxies,
     /// What can be used but is probably a mistake, a sentence each.
     pub warnings: Vec<String>,
+    /// What each setting is and where it comes from, a line each. A secret is only "set".
+    pub effective: Vec<String>,
 }
 
 /// What is wrong with the environment, a line for each variable.
@@ -67,75 +74,70 @@ impl Config {
 
     /// The secret of a source alone, for a command that signs; its text too, because `verify` also tries what is like it.
     pub fn secret(source: Source) -> Result<(Secret, Vec<u8>), ConfigError> {
-        let mut environment = Environment::new(&process_environment);
-        let found = environment.secret(source, setting(source));
-        if let Some(None) = found {
-            environment.not_set(source);
+        let mut reader = Reader::new(&process_environment);
+        let [current, _] = settings(source);
+        let secret = reader.secret(source, current);
+        if secret.is_none() {
+            reader.not_set(source);
         }
-        found.flatten().ok_or(ConfigError(environment.faults))
+        reader.finish(secret)
     }
 
     /// The name of the setting with the secret before it, and the secret, if there is one.
-    pub fn previous_secret(source: Source) -> Result<Option<(String, Secret)>, ConfigError> {
-        let mut environment = Environment::new(&process_environment);
-        let name = format!("{}_PREVIOUS", setting(source));
-        let found = environment.secret(source, &name).ok_or(ConfigError(environment.faults))?;
-        Ok(found.map(|(secret, _)| (name, secret)))
+    pub fn previous_secret(source: Source) -> Result<Option<(&'static str, Secret)>, ConfigError> {
+        let mut reader = Reader::new(&process_environment);
+        let [_, previous] = settings(source);
+        let secret = reader.secret(source, previous);
+        reader.finish(Some(secret.map(|(secret, _)| (previous.name, secret))))
     }
 
     /// `DATABASE_URL` alone, for a command that works on the file.
     pub fn database_path() -> Result<PathBuf, ConfigError> {
-        let mut environment = Environment::new(&process_environment);
-        environment.database_path().ok_or(ConfigError(environment.faults))
+        let mut reader = Reader::new(&process_environment);
+        let path = reader.text(&table::DATABASE_URL);
+        reader.finish(Some(path))
     }
 
     /// `LISTEN_ADDR` alone, for a command that asks a running service.
     pub fn listen_address() -> Result<SocketAddr, ConfigError> {
-        let mut environment = Environment::new(&process_environment);
-        environment.listen_address().ok_or(ConfigError(environment.faults))
+        let mut reader = Reader::new(&process_environment);
+        let address = reader.text(&table::LISTEN_ADDR);
+        reader.finish(Some(address))
     }
 
     fn read(variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Config, ConfigError> {
-        let mut environment = Environment::new(variable);
-        let sources = environment.sources();
-        let access = environment.access();
-        let path = environment.database_path();
-        let level = || "DEBUG, INFO, WARNING or ERROR".to_owned();
-        let log_level = environment.value("LOG_LEVEL", "INFO", Level::named, level);
-        let listen = environment.listen_address();
-        // One takes in all deliveries; the others are for reads, which share one connection to the database.
-        let workers = environment.number("WORKERS", 4, 1, 1024);
-        let limits = environment.limits();
-        let trusted_proxies = environment.value("TRUSTED_PROXIES", "", gate::TrustedProxies::parse, || {
-            "IP addresses or nets, separated by commas, for example 127.0.0.1,10.0.0.0/8".to_owned()
-        });
-        match (sources, access, path, log_level, listen, workers, limits, trusted_proxies) {
-            (
-                Some(sources),
-                Some(access),
-                Some(path),
-                Some(log_level),
-                Some(listen),
-                Some(workers),
-                Some(limits),
-                Some(trusted_proxies),
-            ) if environment.faults.is_empty() => {
-                // A search keeps a worker busy for as long as it takes. One is left for deliveries, and one for other reads.
-                let searches_max = workers.saturating_sub(2).max(1);
-                let store = store::Options { path, searches_max };
-                let warnings = environment.warnings;
-                Ok(Config { sources, access, store, log_level, listen, workers, limits, trusted_proxies, warnings })
-            }
-            _ => Err(ConfigError(environment.faults)),
-        }
+        let mut reader = Reader::new(variable);
+        let sources = reader.sources();
+        let access = reader.access();
+        let path = reader.text(&table::DATABASE_URL);
+        let listen = reader.text(&table::LISTEN_ADDR);
+        let log_level = reader.text(&table::LOG_LEVEL);
+        let trusted_proxies = reader.text(&table::TRUSTED_PROXIES);
+        let workers = reader.number(&table::WORKERS);
+        // A search keeps a worker busy for as long as it takes. One is left for deliveries, and one for other reads.
+        let store = store::Options { path, searches_max: workers.saturating_sub(2).max(1) };
+        let limits = reader.limits();
+        let (warnings, effective) = (take(&mut reader.warnings), take(&mut reader.effective));
+        reader.finish(Some(Config {
+            sources,
+            access,
+            store,
+            log_level,
+            listen,
+            workers,
+            limits,
+            trusted_proxies,
+            warnings,
+            effective,
+        }))
     }
 }
 
-/// The name of a source's secret; that of the one before it ends in `_PREVIOUS`.
-fn setting(source: Source) -> &'static str {
+/// The settings with the secret of a source, and with the one before it.
+fn settings(source: Source) -> [&'static Confidential; 2] {
     match source {
-        Source::Native => "WEBHOOK_SECRET",
-        Source::Standard => "STANDARD_WEBHOOKS_SECRET",
+        Source::Native => [&table::WEBHOOK_SECRET, &table::WEBHOOK_SECRET_PREVIOUS],
+        Source::Standard => [&table::STANDARD_WEBHOOKS_SECRET, &table::STANDARD_WEBHOOKS_SECRET_PREVIOUS],
     }
 }
 
@@ -143,205 +145,217 @@ fn process_environment(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
-/// The variables, and what was found wrong with them so far. An empty value counts as one that is not set.
-struct Environment<'a> {
+/// Reads settings, and collects what there is to say of them. An empty value counts as one that is not set.
+///
+/// A setting that cannot be used is a fault, and its default is returned so that the others are read too. Only
+/// [`Reader::finish`] lets a result out, and only without faults.
+struct Reader<'a> {
     variable: &'a dyn Fn(&str) -> Option<OsString>,
     /// What the settings file has, or why it cannot be used: a fault only once a setting is looked up in it.
     file: Result<Settings, String>,
     faults: Vec<String>,
     warnings: Vec<String>,
+    effective: Vec<String>,
 }
 
-impl<'a> Environment<'a> {
-    fn new(variable: &'a dyn Fn(&str) -> Option<OsString>) -> Environment<'a> {
-        let named = variable("WEBHOOK_INBOX_SETTINGS").filter(|path| !path.is_empty());
-        Environment { variable, file: settings_file::read(named), faults: Vec::new(), warnings: Vec::new() }
+impl<'a> Reader<'a> {
+    fn new(variable: &'a dyn Fn(&str) -> Option<OsString>) -> Reader<'a> {
+        let file = Ok(Settings::new());
+        let mut reader = Reader { variable, file, faults: Vec::new(), warnings: Vec::new(), effective: Vec::new() };
+        reader.text(&table::WEBHOOK_INBOX_SETTINGS);
+        reader.file = settings_file::read(reader.variable(table::WEBHOOK_INBOX_SETTINGS.name));
+        reader
+    }
+
+    /// The value, which is there unless a fault was found, or all faults.
+    fn finish<T>(self, value: Option<T>) -> Result<T, ConfigError> {
+        match value {
+            Some(value) if self.faults.is_empty() => Ok(value),
+            _ => Err(ConfigError(self.faults)),
+        }
+    }
+
+    fn fault(&mut self, fault: String) {
+        // A settings file that cannot be used is found again by each setting that is looked up in it.
+        if !self.faults.contains(&fault) {
+            self.faults.push(fault);
+        }
     }
 
     fn variable(&self, name: &str) -> Option<OsString> {
         (self.variable)(name).filter(|value| !value.is_empty())
     }
 
-    /// The value in the settings file; `Some(None)` when there is none, `None` and a fault when the file cannot be used.
-    fn in_file(&mut self, name: &str) -> Option<Option<OsString>> {
-        match &self.file {
-            Ok(settings) => Some(settings.get(name).filter(|value| !value.is_empty()).map(OsString::from)),
-            Err(fault) => {
-                if !self.faults.contains(fault) {
-                    self.faults.push(fault.clone());
-                }
-                None
-            }
-        }
+    fn in_file(&self, name: &str) -> Result<Option<OsString>, String> {
+        let settings = self.file.as_ref().map_err(String::clone)?;
+        Ok(settings.get(name).filter(|value| !value.is_empty()).map(OsString::from))
     }
 
-    fn sources(&mut self) -> Option<Sources> {
+    fn sources(&mut self) -> Sources {
         let [native, standard] = [Source::Native, Source::Standard].map(|source| self.secrets(source));
-        if let (Some(None), Some(None)) = (&native, &standard) {
+        if native.is_none() && standard.is_none() {
             self.not_set(Source::Native);
         }
-        Some(Sources { native: native?, standard: standard? })
+        Sources { native, standard }
     }
 
-    /// The secrets of a source; `Some(None)` when it is not configured, `None` and a fault when they cannot be used.
-    fn secrets(&mut self, source: Source) -> Option<Option<Secrets>> {
-        let name = setting(source);
-        let name_previous = format!("{name}_PREVIOUS");
-        match (self.secret(source, name), self.secret(source, &name_previous)) {
-            (Some(Some((current, _))), Some(previous)) => {
-                Some(Some(Secrets { current, previous: previous.map(|(secret, _)| secret) }))
+    /// The secrets of a source; None when it is not configured, or after a fault.
+    fn secrets(&mut self, source: Source) -> Option<Secrets> {
+        let [current, previous] = settings(source);
+        let found = [current, previous].map(|setting| self.secret(source, setting).map(|(secret, _)| secret));
+        match found {
+            [Some(current), previous] => Some(Secrets { current, previous }),
+            [None, Some(_)] => {
+                let what = "is not used, because";
+                self.warnings.push(format!("{} {what} {} is not set. Set both.", previous.name, current.name));
+                None
             }
-            (Some(None), previous) => {
-                if let Some(Some(_)) = previous {
-                    self.warnings.push(format!("{name_previous} is not used, because {name} is not set. Set both."));
-                }
-                Some(None)
-            }
-            _ => None,
+            [None, None] => None,
         }
     }
 
-    /// A secret, and its text; `Some(None)` when there is none, `None` and a fault when it cannot be used.
-    fn secret(&mut self, source: Source, name: &str) -> Option<Option<(Secret, Vec<u8>)>> {
-        let Some(value) = self.confidential(name)? else { return Some(None) };
+    /// A secret, and its text; None when it is not set, or after a fault.
+    fn secret(&mut self, source: Source, setting: &Confidential) -> Option<(Secret, Vec<u8>)> {
+        let value = self.optional(setting)?;
         match source {
             Source::Native if value.ends_with(b"\n") => self.warnings.push(format!(
-                "{name} ends in a newline, which is part of the secret. If the sender's secret has none, every \
-                 signature is wrong: remove it."
+                "{} ends in a newline, which is part of the secret. If the sender's secret has none, every signature is \
+                 wrong: remove it.",
+                setting.name
             )),
             Source::Native | Source::Standard => {}
         }
-        let secret = source.secret(&value).map_err(|why| self.faults.push(format!("{name} cannot be used: {why}")));
-        secret.ok().map(|secret| Some((secret, value)))
+        let secret = source.secret(&value).map_err(|why| self.fault(format!("{} cannot be used: {why}", setting.name)));
+        secret.ok().map(|secret| (secret, value))
     }
 
+    /// A fault, unless one says already why there is no secret.
     fn not_set(&mut self, source: Source) {
-        let name = setting(source);
-        self.faults.push(match source {
-            Source::Native => format!(
-                "{name} is not set, so no signature could be checked. Set it to the secret that the sender signs with, \
-                 for example to the output of: openssl rand -hex 32; or {name}_FILE to a file with it. For a sender of \
-                 Standard Webhooks set STANDARD_WEBHOOKS_SECRET."
-            ),
-            Source::Standard => format!(
-                "{name} is not set, so no signature can be made or checked. Set it to the secret that the sender signs with, for \
-                 example to the output of: echo whsec_$(openssl rand -base64 32)"
-            ),
-        });
+        let [Confidential { name, .. }, _] = settings(source);
+        if self.faults.is_empty() {
+            self.fault(match source {
+                Source::Native => format!(
+                    "{name} is not set, so no signature could be checked. Set it to the secret that the sender signs with, \
+                     for example to the output of: openssl rand -hex 32; or {name}_FILE to a file with it. For a sender of \
+                     Standard Webhooks set STANDARD_WEBHOOKS_SECRET."
+                ),
+                Source::Standard => format!(
+                    "{name} is not set, so no signature can be made or checked. Set it to the secret that the sender signs \
+                     with, for example to the output of: echo whsec_$(openssl rand -base64 32)"
+                ),
+            });
+        }
     }
 
-    fn access(&mut self) -> Option<Access> {
-        let hosts = self.value("ALLOWED_HOSTS", "", AllowedHosts::parse, || {
-            "host names without ports, separated by commas, for example inbox.example.com".to_owned()
-        });
-        let Some(token) = self.confidential("READ_TOKEN")? else { return hosts.map(Access::Hosts) };
-        let token = ReadToken::new(&token);
-        if token.is_none() {
-            self.faults.push(
-                "READ_TOKEN is nothing that can be sent in Authorization: Bearer. Set it to letters, digits and -._~+/ \
-                 (and = at the end), for example to the output of: openssl rand -hex 32"
+    fn access(&mut self) -> Access {
+        let token = self.optional(&table::READ_TOKEN);
+        let hosts = Access::Hosts(self.text(&table::ALLOWED_HOSTS));
+        let Some(token) = token else { return hosts };
+        ReadToken::new(&token).map(Access::Token).unwrap_or_else(|| {
+            self.fault(
+                "READ_TOKEN contains a character that cannot be sent in Authorization: Bearer. Set it to letters, \
+                 digits and -._~+/ (and = at the end), for example to the output of: openssl rand -hex 32"
                     .to_owned(),
             );
-        }
-        hosts.and(token).map(Access::Token)
+            hosts
+        })
     }
 
-    /// The value of a variable that nobody else should see; `Some(None)` when there is none, `None` and a fault when it
-    /// cannot be used.
+    /// A confidential value that need not be there. None after a fault, too.
+    fn optional(&mut self, setting: &Confidential) -> Option<Vec<u8>> {
+        self.confidential(setting).map_err(|fault| self.fault(fault)).unwrap_or_default()
+    }
+
+    /// A confidential value, if it is set, or the fault in it.
     ///
     /// It is the variable itself; or the credential `NAME` that systemd has loaded (`LoadCredential=`), which stands for
     /// the file that `NAME_FILE` names where the service may not read that; or what is in this file. The settings file is
     /// asked only when the environment has none of these: a variable there does not contradict the file's `NAME_FILE`.
-    fn confidential(&mut self, name: &str) -> Option<Option<Vec<u8>>> {
-        let name_file = format!("{name}_FILE");
-        let (mut value, mut path) = (self.variable(name), self.variable(&name_file));
+    fn confidential(&mut self, setting: &Confidential) -> Result<Option<Vec<u8>>, String> {
+        let (name, name_file) = (setting.name, format!("{}_FILE", setting.name));
+        let (mut value, mut path, mut place) = (self.variable(name), self.variable(&name_file), "environment");
         let credential = self.variable("CREDENTIALS_DIRECTORY").map(|directory| Path::new(&directory).join(name));
         let credential = credential.filter(|path| value.is_none() && path.symlink_metadata().is_ok());
         if value.is_none() && path.is_none() && credential.is_none() {
-            (value, path) = (self.in_file(name)?, self.in_file(&name_file)?);
+            (value, path, place) = (self.in_file(name)?, self.in_file(&name_file)?, "settings file");
         }
-        let found = match (value, credential, path) {
-            (Some(_), _, Some(_)) => Err(format!("{name} and {name_file} are both set. Set only one of them.")),
-            (Some(value), ..) => Ok(Some(value.into_vec())),
+        let (secret, origin) = match (value, credential, path) {
+            (Some(_), _, Some(_)) => {
+                return Err(format!("{name} and {name_file} are both set. Set only one of them."));
+            }
+            (Some(value), ..) => (Some(value.into_vec()), format!("set ({place})")),
             (None, Some(path), _) => {
-                secret_in(&path).map(Some).map_err(|error| format!("the credential {name}: {error}"))
+                let secret = secret_in(&path).map_err(|error| format!("the credential {name}: {error}"))?;
+                (Some(secret), "set (credential)".to_owned())
             }
             (None, None, Some(path)) => {
-                secret_in(Path::new(&path)).map(Some).map_err(|error| format!("{name_file}: {error}"))
+                let path = Path::new(&path);
+                let secret = secret_in(path).map_err(|error| format!("{name_file}: {error}"))?;
+                (Some(secret), format!("set (file {})", path.display()))
             }
-            (None, None, None) => Ok(None),
+            (None, None, None) => (None, "not set".to_owned()),
         };
-        found.map_err(|fault| self.faults.push(fault)).ok()
+        self.effective.push(format!("{name}: {origin}"));
+        Ok(secret)
     }
 
-    fn database_path(&mut self) -> Option<PathBuf> {
-        let right = || "sqlite:////absolute/path.db or sqlite:///./relative/path.db".to_owned();
-        self.value("DATABASE_URL", "sqlite:////data/app.db", database_path, right)
+    /// The defaults and their reasons are those of [`gate::Limits::DEFAULT`].
+    fn limits(&mut self) -> gate::Limits {
+        let body_bytes_max = self.number(&table::MAX_BODY_BYTES);
+        gate::Limits {
+            connections_max: self.number(&table::MAX_CONNECTIONS),
+            head_bytes_max: self.number(&table::MAX_HEAD_BYTES),
+            fields_max: self.number(&table::MAX_HEADER_FIELDS),
+            body_bytes_max,
+            // No less than one body, or the largest could never be taken.
+            held_bytes_max: self.number_from(body_bytes_max, &table::MAX_HELD_BYTES),
+            head_time: self.time(&table::HEAD_TIMEOUT_MS),
+            body_time: self.time(&table::BODY_TIMEOUT_MS),
+            idle_time: self.time(&table::IDLE_TIMEOUT_MS),
+            write_time: self.time(&table::WRITE_TIMEOUT_MS),
+        }
     }
 
-    fn listen_address(&mut self) -> Option<SocketAddr> {
-        let right = || "an address and a port, for example 127.0.0.1:8000 or [::1]:8000".to_owned();
-        self.value("LISTEN_ADDR", "0.0.0.0:8000", |value| value.parse().ok(), right)
+    fn time(&mut self, setting: &Number) -> Duration {
+        Duration::from_millis(self.number(setting) as u64)
     }
 
-    /// The defaults and their reasons are [`gate::Limits`]'s.
-    fn limits(&mut self) -> Option<gate::Limits> {
-        let default = gate::Limits::default();
-        let mut time = |name: &str, default: Duration| {
-            let ms = self.number(name, default.as_millis() as usize, 1, 3_600_000)?;
-            Some(Duration::from_millis(ms as u64))
-        };
-        let head_time = time("HEAD_TIMEOUT_MS", default.head_time);
-        let body_time = time("BODY_TIMEOUT_MS", default.body_time);
-        let idle_time = time("IDLE_TIMEOUT_MS", default.idle_time);
-        let write_time = time("WRITE_TIMEOUT_MS", default.write_time);
-        let connections_max = self.number("MAX_CONNECTIONS", default.connections_max, 1, 65_536);
-        let head_bytes_max = self.number("MAX_HEAD_BYTES", default.head_bytes_max, 256, 1 << 20);
-        let fields_max = self.number("MAX_HEADER_FIELDS", default.fields_max, 8, 1024);
-        let body_bytes_max = self.number("MAX_BODY_BYTES", default.body_bytes_max, 1, 1 << 30);
-        // No less than one body, or the largest could never be taken.
-        let held_min = body_bytes_max.unwrap_or(1);
-        let held_default = default.held_bytes_max.max(held_min);
-        let held_bytes_max = self.number("MAX_HELD_BYTES", held_default, held_min, 1 << 40);
-        Some(gate::Limits {
-            connections_max: connections_max?,
-            head_bytes_max: head_bytes_max?,
-            fields_max: fields_max?,
-            body_bytes_max: body_bytes_max?,
-            held_bytes_max: held_bytes_max?,
-            head_time: head_time?,
-            body_time: body_time?,
-            idle_time: idle_time?,
-            write_time: write_time?,
-        })
+    fn number(&mut self, setting: &Number) -> usize {
+        self.number_from(*setting.bounds.start(), setting)
     }
 
-    fn number(&mut self, name: &str, default: usize, min: usize, max: usize) -> Option<usize> {
+    fn number_from(&mut self, min: usize, setting: &Number) -> usize {
+        let bounds = min..=*setting.bounds.end();
         let parse = |value: &str| {
             let digits = value.bytes().all(|byte| byte.is_ascii_digit()); // str::parse takes a sign
-            value.parse().ok().filter(|number| digits && (min..=max).contains(number))
+            value.parse().ok().filter(|number| digits && bounds.contains(number))
         };
-        self.value(name, &default.to_string(), parse, || format!("a whole number from {min} to {max}"))
+        let right = format!("a whole number from {min} to {}", bounds.end());
+        self.value(setting.name, &setting.default.max(min).to_string(), parse, &right)
     }
 
-    /// The value of a variable or its default; None, and a fault, when it cannot be used.
-    fn value<T>(
-        &mut self,
-        name: &str,
-        default: &str,
-        parse: impl FnOnce(&str) -> Option<T>,
-        right: impl FnOnce() -> String,
-    ) -> Option<T> {
-        let value = match self.variable(name) {
-            None => self.in_file(name)?,
-            set => set,
+    fn text<T>(&mut self, setting: &Text<T>) -> T {
+        self.value(setting.name, setting.default, setting.parse, setting.form)
+    }
+
+    /// The value of a setting or its default; the default and a fault, when it cannot be used.
+    fn value<T>(&mut self, name: &str, default: &str, parse: impl Fn(&str) -> Option<T>, right: &str) -> T {
+        let found = match self.variable(name) {
+            Some(value) => Some((value, "environment")),
+            None => {
+                let value = self.in_file(name).map_err(|fault| self.fault(fault)).unwrap_or_default();
+                value.map(|value| (value, "settings file"))
+            }
         };
-        let value = value.map_or_else(|| default.to_owned(), |value| value.to_string_lossy().into_owned());
+        let (value, origin) = found.unwrap_or_else(|| (default.into(), "default"));
+        let value = value.to_string_lossy();
         let parsed = parse(&value);
-        if parsed.is_none() {
-            self.faults.push(format!("{name} is {value:?}, which cannot be used. Set it to {}.", right()));
+        match parsed {
+            Some(_) if value.is_empty() => self.effective.push(format!("{name}: none ({origin})")),
+            Some(_) => self.effective.push(format!("{name}: {value} ({origin})")),
+            None => self.fault(format!("{name} is {value:?}, which cannot be used. Set it to {right}.")),
         }
-        parsed
+        parsed.unwrap_or_else(|| parse(default).expect("a default can be used"))
     }
 }
 
@@ -373,14 +387,6 @@ fn secret_in(path: &Path) -> Result<Vec<u8>, String> {
     Ok(secret)
 }
 
-/// What comes after `sqlite:///` is a path, as in SQLAlchemy, which the original service used.
-fn database_path(url: &str) -> Option<PathBuf> {
-    let path = url.strip_prefix("sqlite:///")?;
-    // In memory nothing is kept, and options (`?mode=…`) would be silently ignored.
-    let names_a_file = !path.is_empty() && !path.ends_with('/') && path != ":memory:" && !path.contains(['?', '\0']);
-    names_a_file.then(|| PathBuf::from(path))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -398,7 +404,7 @@ mod tests {
         assert_eq!(config.store.path, PathBuf::from("/data/app.db"));
         assert_eq!(config.log_level, Level::Info);
         assert_eq!(config.listen.to_string(), "0.0.0.0:8000");
-        assert_eq!((config.workers, config.limits), (4, gate::Limits::default()));
+        assert_eq!((config.workers, config.limits), (4, gate::Limits::DEFAULT));
         assert_eq!(config.trusted_proxies, gate::TrustedProxies::default());
     }
 
@@ -419,24 +425,6 @@ mod tests {
             assert!(error.contains(&format!("{name} is {value:?}")), "{error}");
         }
         assert!(error.starts_with("WEBHOOK_SECRET is not set"), "{error}");
-    }
-
-    #[test]
-    fn a_database_url_names_a_file() {
-        for (url, path) in [
-            ("sqlite:////data/app.db", Some("/data/app.db")),
-            ("sqlite:///./inbox.db", Some("./inbox.db")),
-            ("sqlite:///inbox.db", Some("inbox.db")),
-            ("sqlite:///", None),
-            ("sqlite://", None),
-            ("sqlite:///:memory:", None),
-            ("sqlite:////data/", None),
-            ("sqlite:////data/app.db?mode=ro", None),
-            ("postgresql://localhost/app", None),
-            ("/data/app.db", None),
-        ] {
-            assert_eq!(database_path(url), path.map(PathBuf::from), "{url}");
-        }
     }
 
     #[test]

@@ -49,44 +49,41 @@ type ClientId = u64;
 /// The bounds of what clients may use. Times are totals: one byte a second does not extend them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections open at once, each one a descriptor and a buffer while it sends. Default 4096.
+    /// Connections open at once, each one a descriptor and a buffer while it sends.
     pub connections_max: usize,
-    /// Bytes of a request's line and fields, the empty line included. Default 16 KiB, twice what most servers take.
+    /// Bytes of a request's line and fields, the empty line included.
     pub head_bytes_max: usize,
-    /// Header fields of a request. Default 64; senders of webhooks, with proxies before us, have up to 30.
+    /// Header fields of a request.
     pub fields_max: usize,
-    /// Bytes of a request's body, after its transfer coding is undone. Default 4 MiB.
+    /// Bytes of a request's body, after its transfer coding is undone.
     pub body_bytes_max: usize,
-    /// Bytes of requests and answers held over all connections, counted as they come. Default 64 MiB: 16 of the largest
-    /// bodies. At the bound, what has been under way longest is cut; small requests may hold an eighth more.
+    /// Bytes of requests and answers held over all connections, counted as they come. At the bound, what has been under
+    /// way longest is cut; small requests may hold an eighth more.
     pub held_bytes_max: usize,
-    /// From a request's first byte to the end of its head. Default 5 s.
+    /// From a request's first byte to the end of its head.
     pub head_time: Duration,
-    /// From the end of the head to the end of the body. Default 10 s: 4 MiB at 3.4 Mbit/s.
+    /// From the end of the head to the end of the body.
     pub body_time: Duration,
-    /// From the accept, or the last answer, to the next request's first byte. Default 30 s.
+    /// From the accept, or the last answer, to the next request's first byte.
     pub idle_time: Duration,
-    /// For the client to take its answer. Default 10 s.
+    /// For the client to take its answer.
     pub write_time: Duration,
 }
 
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
-            connections_max: 4096,
-            head_bytes_max: 16 << 10,
-            fields_max: 64,
-            body_bytes_max: 4 << 20,
-            held_bytes_max: 64 << 20,
-            head_time: Duration::from_secs(5),
-            body_time: Duration::from_secs(10),
-            idle_time: Duration::from_secs(30),
-            write_time: Duration::from_secs(10),
-        }
-    }
-}
-
 impl Limits {
+    /// The defaults of the settings.
+    pub const DEFAULT: Limits = Limits {
+        connections_max: 4096,
+        head_bytes_max: 16 << 10, // twice what most servers take
+        fields_max: 64,           // senders of webhooks, with proxies before us, have up to 30
+        body_bytes_max: 4 << 20,
+        held_bytes_max: 64 << 20, // 16 of the largest bodies
+        head_time: Duration::from_secs(5),
+        body_time: Duration::from_secs(10), // 4 MiB at 3.4 Mbit/s
+        idle_time: Duration::from_secs(30),
+        write_time: Duration::from_secs(10),
+    };
+
     /// Most descriptors that the gate takes, with `lone` lone connections to tiny_http, which takes two for each of its own.
     pub fn descriptors_max(&self, lone: usize) -> usize {
         self.connections_max + event_loop::CLOSING_MAX + 3 * (upstream::PIPELINES + lone)

@@ -10,7 +10,7 @@ pub(super) fn check() -> Result<(), Failure> {
     let configuration = match Config::from_env() {
         Ok(config) => {
             config.warnings.iter().for_each(|warning| tell(&format!("webhook-inbox: warning: {warning}")));
-            print("configuration: ok\n")
+            print(&format!("{}\nconfiguration: ok\n", config.effective.join("\n")))
         }
         Err(error) => Err(Failure { status: CONFIG, text: format!("configuration: {}", joined(&[error.to_string()])) }),
     };

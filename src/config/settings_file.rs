@@ -11,7 +11,7 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 /// The file that `deploy/install.sh` writes and `deploy/webhook-inbox.service` loads.
-const DEFAULT_PATH: &str = "/etc/webhook-inbox/webhook-inbox.env";
+pub(super) const DEFAULT_PATH: &str = "/etc/webhook-inbox/webhook-inbox.env";
 
 /// Most bytes of the file: a path to something else, such as /dev/zero, does not fill the memory.
 const BYTES_MAX: u64 = 64 << 10;

@@ -33,7 +33,7 @@ fn body(input: &[u8], cuts: &[usize], max: usize) -> Result<Option<(usize, Vec<u
 
 #[test]
 fn each_malformed_or_ambiguous_head_is_refused_for_its_reason() {
-    let limits = Limits::default();
+    let limits = Limits::DEFAULT;
     for (input, reason) in [
         ("GET /\r\n", BadRequestLine),
         ("GET\r\n", BadRequestLine),
@@ -145,7 +145,7 @@ fn what_is_unusual_but_right_is_forwarded_in_the_usual_form() {
         ("M-SEARCH /?a://b HTTP/1.1\r\nhOST:\t a \r\n\r\n", "M-SEARCH /?a://b HTTP/1.1\r\nHost: a\r\n"),
         ("GET / HTTP/1.1\r\nHost: a\r\nX-Signature:\r\nX:é\r\n\r\n", "GET / HTTP/1.1\r\nX-Signature: \r\nHost: a\r\n"),
     ] {
-        let (head, forward) = head(input.as_bytes(), &[], &Limits::default()).unwrap().unwrap();
+        let (head, forward) = head(input.as_bytes(), &[], &Limits::DEFAULT).unwrap().unwrap();
         assert_eq!(String::from_utf8(forward).unwrap(), forwarded, "{input:?}");
         assert_eq!((head.bytes, head.framing), (input.len(), Framing::Absent), "{input:?}");
     }
@@ -156,7 +156,7 @@ fn only_the_fields_that_the_service_reads_are_forwarded() {
     let input = "POST /webhook HTTP/1.1\r\nHost: a\r\nx-signature: one\r\nX-SIGNATURE: two\r\nAuthorization: Basic abc\r\n\
                  X-Inbox-Passed: 0 1 forged\r\nWEBHOOK-ID: i\r\nsvix-timestamp: 1\r\nCookie: c\r\nTE: trailers\r\nUpgrade: h2c\r\n\
                  Connection: close, x-signature\r\nContent-Length: 005\r\n\r\n";
-    let (head, forward) = head(input.as_bytes(), &[], &Limits::default()).unwrap().unwrap();
+    let (head, forward) = head(input.as_bytes(), &[], &Limits::DEFAULT).unwrap().unwrap();
     let forwarded = "POST /webhook HTTP/1.1\r\nX-Signature: one\r\nX-Signature: two\r\nAuthorization: Basic abc\r\n\
                      webhook-id: i\r\nsvix-timestamp: 1\r\nHost: a\r\n";
     assert_eq!((String::from_utf8(forward).unwrap().as_str(), head.framing), (forwarded, Framing::Length(5)));
@@ -176,14 +176,14 @@ fn the_connection_stays_open_as_version_and_field_say() {
         ("1.0", "Connection: keep-alive, close", None),
     ] {
         let input = format!("GET / HTTP/{version}\r\nHost: a\r\n{field}\r\n\r\n");
-        let head = head(input.as_bytes(), &[], &Limits::default()).unwrap().unwrap().0;
+        let head = head(input.as_bytes(), &[], &Limits::DEFAULT).unwrap().unwrap().0;
         assert_eq!(head.keep_alive, keep_alive, "{input}");
     }
 }
 
 #[test]
 fn a_head_may_have_as_many_bytes_and_fields_as_the_limits_say_and_no_more() {
-    let limits = Limits { head_bytes_max: 100, fields_max: 3, ..Limits::default() };
+    let limits = Limits { head_bytes_max: 100, fields_max: 3, ..Limits::DEFAULT };
     let start = "GET / HTTP/1.1\r\nHost: a\r\nX: ";
     let of_bytes = |bytes: usize| format!("{start}{}\r\n\r\n", "x".repeat(bytes - start.len() - 4));
     assert!(head(of_bytes(100).as_bytes(), &[], &limits).unwrap().is_some());
@@ -342,7 +342,7 @@ fn forwarded_fields(forward: &[u8]) {
 fn whatever_is_forwarded_is_one_request_however_the_input_is_cut() {
     let seed = 20_261_123;
     fastrand::seed(seed);
-    let limits = Limits { body_bytes_max: 1000, head_bytes_max: 400, fields_max: 8, ..Limits::default() };
+    let limits = Limits { body_bytes_max: 1000, head_bytes_max: 400, fields_max: 8, ..Limits::DEFAULT };
     let (mut heads, mut bodies) = (0, 0);
     for round in 0..200_000 {
         let input = random_request();
@@ -388,7 +388,7 @@ fn random_bytes_make_no_parser_panic_and_random_chunks_come_out_as_they_went_in(
     fastrand::seed(seed);
     for round in 0..50_000 {
         let noise: Vec<u8> = (0..fastrand::usize(0..300)).map(|_| fastrand::u8(..)).collect();
-        let _ = head(&noise, &random_cuts(noise.len()), &Limits::default()); // only that it returns is asserted
+        let _ = head(&noise, &random_cuts(noise.len()), &Limits::DEFAULT); // only that it returns is asserted
         let _ = body(&noise, &random_cuts(noise.len()), 100); // likewise
 
         let mut encoded = Vec::new();

@@ -25,7 +25,7 @@ fn start() -> (Gate, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let log = Log::start(Level::Error).unwrap();
-    let (limits, proxies) = (Limits::default(), TrustedProxies::default());
+    let (limits, proxies) = (Limits::DEFAULT, TrustedProxies::default());
     let gate = Gate::start(listener, (private, 2), limits, proxies, log).unwrap();
     (gate, address)
 }

@@ -230,6 +230,10 @@ fn help_and_version_need_no_settings() {
     for name in ["WEBHOOK_SECRET", "DATABASE_URL", "LISTEN_ADDR", "LOG_LEVEL", "WORKERS", "MAX_BODY_BYTES", "health"] {
         assert!(help.stdout.contains(name), "no {name}\n{}", help.stdout);
     }
+    let serve = run(program().args(["serve", "--help"])).stdout;
+    for part in ["  DATABASE_URL (sqlite:////data/app.db)\n", "  WEBHOOK_SECRET (required)\n", ", 1 to 1073741824\n"] {
+        assert!(serve.contains(part), "no {part:?}\n{serve}");
+    }
     let version = run(program().arg("--version"));
     assert_eq!((version.status.code(), version.stderr.as_str()), (Some(0), ""));
     assert!(version.stdout.contains(env!("CARGO_PKG_VERSION")), "{}", version.stdout);

@@ -95,3 +95,38 @@ fn a_file_that_cannot_be_used_is_a_fault_of_what_needs_it() {
         assert_eq!(ended.status.code(), Some(0), "the environment has what it needs\n{ended:?}");
     }
 }
+
+#[test]
+fn check_prints_each_setting_and_where_it_comes_from_but_no_secret() {
+    let (directory, credentials) = (Directory::new(), Directory::new());
+    let (address, secret) = ("127.0.0.1:1", directory.path().join("secret"));
+    let file = settings(&directory, address);
+    let mut import = command_with_input(&directory, delivery("m1"));
+    assert_eq!(run(import.arg("import").env("WEBHOOK_INBOX_SETTINGS", &file)).status.code(), Some(0));
+    std::fs::write(credentials.path().join("READ_TOKEN"), "hush").unwrap();
+    let mut check = with_file(&file, &["check"]);
+    check.env("WEBHOOK_SECRET_PREVIOUS", "hush").env("CREDENTIALS_DIRECTORY", credentials.path()).env("WORKERS", "7");
+    let ended = run(check.env("MAX_BODY_BYTES", "100000000"));
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    for line in [
+        format!("WEBHOOK_INBOX_SETTINGS: {} (environment)", file.display()),
+        format!("WEBHOOK_SECRET: set (file {})", secret.display()),
+        "WEBHOOK_SECRET_PREVIOUS: set (environment)".to_owned(),
+        "READ_TOKEN: set (credential)".to_owned(),
+        format!("LISTEN_ADDR: {address} (settings file)"),
+        "LOG_LEVEL: INFO (default)".to_owned(),
+        "TRUSTED_PROXIES: none (default)".to_owned(),
+        "WORKERS: 7 (environment)".to_owned(),
+        "MAX_HELD_BYTES: 100000000 (default)".to_owned(),
+    ] {
+        assert_eq!(ended.stdout.lines().filter(|printed| **printed == line).count(), 1, "no {line}\n{ended:?}");
+    }
+    assert!(!ended.stdout.contains("hush") && !ended.stdout.contains(SECRET), "{ended:?}");
+    let printed = ended.stdout.lines().filter_map(|line| line.split_once(": ")).map(|(name, _)| name);
+    let help = run(program().args(["serve", "--help"])).stdout;
+    let rows = help.lines().filter_map(|line| line.strip_prefix("  ")?.split_once(" (")).map(|(name, _)| name);
+    let names: Vec<&str> = rows.filter(|name| !name.starts_with(' ')).collect();
+    assert_eq!(printed.take_while(|name| *name != "configuration").collect::<Vec<_>>(), names);
+    let without = run(program().arg("check").env("WEBHOOK_SECRET", SECRET).env("WEBHOOK_INBOX_SETTINGS", "/dev/null"));
+    assert!(without.stdout.contains("\nREAD_TOKEN: not set\n"), "{without:?}");
+}
