@@ -56,7 +56,7 @@ settings! {
     WEBHOOK_INBOX_SETTINGS: Text<()> { meaning: "the settings file, only from the environment",
         form: "a file that exists", parse: |_| Some(()), default: settings_file::DEFAULT_PATH } // which may be missing
     WEBHOOK_SECRET: Confidential { meaning: "the secret that the sender signs X-Signature with",
-        without: "required, unless STANDARD_WEBHOOKS_SECRET is set: then X-Signature is answered 401" }
+        without: "required, or else STANDARD_WEBHOOKS_SECRET" }
     WEBHOOK_SECRET_PREVIOUS: Confidential { meaning: "the secret before it, whose signatures are accepted too",
         without: "none" }
     STANDARD_WEBHOOKS_SECRET: Confidential {

@@ -29,8 +29,8 @@ pub(crate) const BASE64: GeneralPurpose = {
     GeneralPurpose::new(&alphabet::STANDARD, config)
 };
 
-/// Reads a secret in the form in which senders show it: `whsec_` and the base64 of the key. The reference libraries take it
-/// without the prefix too, and some senders write `v1,` before it. `Err` says what is wrong, and quotes nothing.
+/// Reads a secret in the form in which senders show it: `whsec_` and the base64 of the key. The reference libraries
+/// accept it without the prefix too, and some senders write `v1,` before it. `Err` says what is wrong, and quotes nothing.
 pub fn secret(text: &[u8]) -> Result<Secret, String> {
     let text = text.trim_ascii();
     let text = text.strip_prefix(b"v1,").unwrap_or(text);
