@@ -77,7 +77,7 @@ impl Config {
         let mut reader = Reader::new(&process_environment);
         let [current, _] = settings(source);
         let secret = reader.secret(source, current);
-        if secret.is_none() {
+        if secret.is_none() && reader.faults.is_empty() {
             reader.not_set(source);
         }
         reader.finish(secret)
@@ -192,25 +192,29 @@ impl<'a> Reader<'a> {
     }
 
     fn sources(&mut self) -> Sources {
-        let [native, standard] = [Source::Native, Source::Standard].map(|source| self.secrets(source));
-        if native.is_none() && standard.is_none() {
+        let mut missing = 0;
+        let sources = [Source::Native, Source::Standard].map(|source| self.secrets(source, &mut missing));
+        if missing == Source::ALL.len() {
             self.not_set(Source::Native);
         }
+        let [native, standard] = sources;
         Sources { native, standard }
     }
 
-    /// The secrets of a source; None when it is not configured, or after a fault.
-    fn secrets(&mut self, source: Source) -> Option<Secrets> {
+    /// The secrets of a source; None after a fault, and when it is not configured, which is counted as `missing`.
+    fn secrets(&mut self, source: Source, missing: &mut usize) -> Option<Secrets> {
         let [current, previous] = settings(source);
-        let found = [current, previous].map(|setting| self.secret(source, setting).map(|(secret, _)| secret));
-        match found {
-            [Some(current), previous] => Some(Secrets { current, previous }),
-            [None, Some(_)] => {
+        let faults = self.faults.len();
+        let secret = self.secret(source, current);
+        *missing += usize::from(secret.is_none() && self.faults.len() == faults);
+        match (secret, self.secret(source, previous)) {
+            (Some((current, _)), previous) => Some(Secrets { current, previous: previous.map(|(secret, _)| secret) }),
+            (None, Some(_)) => {
                 let what = "is not used, because";
                 self.warnings.push(format!("{} {what} {} is not set. Set both.", previous.name, current.name));
                 None
             }
-            [None, None] => None,
+            (None, None) => None,
         }
     }
 
@@ -229,22 +233,19 @@ impl<'a> Reader<'a> {
         secret.ok().map(|secret| (secret, value))
     }
 
-    /// A fault, unless one says already why there is no secret.
     fn not_set(&mut self, source: Source) {
         let [Confidential { name, .. }, _] = settings(source);
-        if self.faults.is_empty() {
-            self.fault(match source {
-                Source::Native => format!(
-                    "{name} is not set, so no signature could be checked. Set it to the secret that the sender signs with, \
-                     for example to the output of: openssl rand -hex 32; or {name}_FILE to a file with it. For a sender of \
-                     Standard Webhooks set STANDARD_WEBHOOKS_SECRET."
-                ),
-                Source::Standard => format!(
-                    "{name} is not set, so no signature can be made or checked. Set it to the secret that the sender signs \
-                     with, for example to the output of: echo whsec_$(openssl rand -base64 32)"
-                ),
-            });
-        }
+        self.fault(match source {
+            Source::Native => format!(
+                "{name} is not set, so no signature could be checked. Set it to the secret that the sender signs with, for \
+                 example to the output of: openssl rand -hex 32; or {name}_FILE to a file with it. For a sender of Standard \
+                 Webhooks set STANDARD_WEBHOOKS_SECRET."
+            ),
+            Source::Standard => format!(
+                "{name} is not set, so no signature can be made or checked. Set it to the secret that the sender signs \
+                 with, for example to the output of: echo whsec_$(openssl rand -base64 32)"
+            ),
+        });
     }
 
     fn access(&mut self) -> Access {

@@ -48,8 +48,8 @@ metrics! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Passed<'a> {
     /// The number of the connection, where requests are pipelined over it; None: nothing comes behind this one before it
-    /// is answered.
-    pub pipeline: Option<usize>,
+    /// is answered. No two connections have had the same number.
+    pub pipeline: Option<u64>,
     /// When it arrived, by [`clock_us`].
     pub arrived_us: u64,
     /// The client's address.
@@ -209,23 +209,21 @@ impl Work {
 
 /// The notifier: answers a group in its order, with one write for each connection.
 fn answer_group(group: Vec<(Ticket, Outcome)>, log: &Log) {
-    let (mut pipelines, mut alone) = (Vec::new(), Vec::new());
+    // A handful: the pipelined connections by their number, and each lone one.
+    let mut all: Vec<(Option<u64>, Responses)> = Vec::new();
     for (Ticket { request, refused, first_id }, outcome) in group {
         let answer = refused.unwrap_or_else(|| api::stored(first_id, outcome));
-        let responses = match Passed::of(&request).and_then(|passed| passed.pipeline) {
-            Some(pipeline) => {
-                pipelines.resize_with(pipelines.len().max(pipeline + 1), Responses::default);
-                &mut pipelines[pipeline]
-            }
-            None => {
-                alone.push(Responses::default());
-                alone.last_mut().expect("it was just pushed")
-            }
-        };
+        let pipeline = Passed::of(&request).and_then(|passed| passed.pipeline);
+        let known = all.iter().position(|(known, _)| pipeline.is_some() && *known == pipeline);
+        let index = known.unwrap_or_else(|| {
+            all.push((pipeline, Responses::default()));
+            all.len() - 1
+        });
+        let (_, responses) = &mut all[index];
         write(answer, &request, log, &mut responses.bytes);
         responses.writers.push(request.into_writer());
     }
-    pipelines.into_iter().chain(alone).for_each(Responses::send);
+    all.into_iter().for_each(|(_, responses)| responses.send());
 }
 
 /// Counts and logs an answer, and appends the response.

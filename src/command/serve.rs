@@ -42,8 +42,8 @@ pub(super) fn serve() -> Result<(), Failure> {
     let started = SystemTime::now();
     let config = Config::from_env().map_err(|error| Failure { status: CONFIG, text: error.to_string() })?;
     let failed = |what: String| Failure { status: FAILED, text: what };
-    // One worker is left for deliveries, whatever the others do.
-    let lone = config.workers.saturating_sub(1).max(1);
+    // One worker is left for deliveries, and one of the others for what is no search, whatever the rest does.
+    let lone = config.workers.saturating_sub(1).max(2);
     let mut limits = config.limits;
     let configured = limits.connections_max;
     limits.connections_max = connections_that_fit(&limits, lone).map_err(|text| Failure { status: CONFIG, text })?;
@@ -90,7 +90,6 @@ pub(super) fn serve() -> Result<(), Failure> {
         gate::bind(&directory).map_err(|error| failed(format!("cannot make a private socket: {error}")))?;
     let server = Server::start(listener_of_workers, lone + 1, api, Arc::clone(&store), log.clone())
         .map_err(|error| failed(format!("cannot start {} workers: {error}. Set WORKERS lower.", lone + 1)))?;
-    starting.store(false, Ordering::SeqCst); // from here on a signal lets requests in flight be answered
     let connections_max = limits.connections_max;
     let gate = Gate::start(listener, (private, lone), limits, config.trusted_proxies, log.clone()).map_err(
         |error| {
@@ -105,6 +104,7 @@ pub(super) fn serve() -> Result<(), Failure> {
             })
         },
     )?;
+    starting.store(false, Ordering::SeqCst); // from here on a signal lets requests in flight be answered
     let details = json!({
         "address": address.to_string(),
         "socket_activation": activated,

@@ -55,7 +55,7 @@ const MS: RangeInclusive<usize> = 1..=3_600_000; // up to an hour
 settings! {
     WEBHOOK_INBOX_SETTINGS: Text<()> { meaning: "the settings file, only from the environment",
         form: "a file that exists", parse: |_| Some(()), default: settings_file::DEFAULT_PATH } // which may be missing
-    WEBHOOK_SECRET: Confidential { meaning: "the secret that the sender signs X-Signature with",
+    WEBHOOK_SECRET: Confidential { meaning: "the secret that a sender of the native format signs with",
         without: "required, or else STANDARD_WEBHOOKS_SECRET" }
     WEBHOOK_SECRET_PREVIOUS: Confidential { meaning: "the secret before it, whose signatures are accepted too",
         without: "none" }

@@ -95,7 +95,7 @@ impl Client {
         Ok(true)
     }
 
-    /// Writes an interim answer, for which there is room: nothing else has been written since the last answer was taken.
+    /// Writes an interim answer. A client that has not read its answers so far that there is room for it is no use.
     pub(super) fn write_interim(&mut self, answer: &[u8]) -> Result<()> {
         self.stream.write_all(answer)
     }

@@ -8,7 +8,7 @@ use super::client::{Client, State, Then};
 use super::deadlines::{Deadlines, Wait};
 use super::refusal::{self, Rejection};
 use super::request::{Progress, Request};
-use super::upstream::{Answered, Asker, Exchange, Upstream};
+use super::upstream::{Answered, Asker, Exchange, PIPELINES, Upstream};
 use super::{ClientId, Command, Limits, TrustedProxies, metrics};
 use crate::answer::{Asked, clock_us};
 use crate::log::{Level, Log};
@@ -168,6 +168,10 @@ impl EventLoop {
             }
             self.end_what_is_due();
             self.upstream.fail_silent(self.now, &mut answered);
+            if !serving && self.upstream.has_failed_proof() {
+                let _ = started.send(Err(ErrorKind::TimedOut.into())); // whoever starts the gate waits for this
+                return 0;
+            }
             if let Err(error) = self.upstream.open_next(&self.epoll, self.now) {
                 let details = json!({ "error": error.to_string() });
                 self.log.event(Level::Error, "a connection to the workers could not be opened; trying again", details);
@@ -271,7 +275,7 @@ impl EventLoop {
                     self.close(id);
                 }
             }
-            // It has gone. Its request is answered all the same.
+            // It has gone. A request that is with tiny_http is answered all the same.
             _ if flags.intersects(EventFlags::HUP | EventFlags::ERR) => self.close(id),
             // It sends ahead: that waits in the kernel.
             State::Queued(_) | State::Waiting(_) => self.watch(id, EventFlags::empty()),
@@ -344,9 +348,9 @@ impl EventLoop {
         let is_small = request.body.len() <= PIPELINED_BODY_BYTES_MAX;
         client.state = State::Queued(request);
         if is_delivery && is_small {
-            match self.upstream.pipeline() {
-                Some(index) => self.send(id, index, Some(index)),
-                None => self.refuse(id, Rejection::UpstreamFailed),
+            match self.upstream.pipeline(self.limits.connections_max.div_ceil(PIPELINES)) {
+                Some((index, number)) => self.send(id, index, Some(number)),
+                None => self.refuse(id, Rejection::UpstreamBusy),
             }
         } else if self.queue.len() < QUEUE_MAX {
             self.queue.push_back(id);
@@ -369,7 +373,7 @@ impl EventLoop {
         }
     }
 
-    fn send(&mut self, id: ClientId, index: usize, pipeline: Option<usize>) {
+    fn send(&mut self, id: ClientId, index: usize, pipeline: Option<u64>) {
         self.no_deadline(id);
         let Some(client) = self.clients.get_mut(&id) else { return };
         let State::Queued(mut request) = std::mem::replace(&mut client.state, State::Sending(None)) else { return };
@@ -400,6 +404,7 @@ impl EventLoop {
             let then = if keep_alive.is_some() { Then::KeepAlive } else { Then::Close };
             client.state = State::Reading { answer, written: 0, then };
             self.write(id);
+            self.hold(id);
         }
     }
 
@@ -412,7 +417,7 @@ impl EventLoop {
                     self.wait(id, Wait::Read);
                 }
                 self.watch(id, EventFlags::OUT);
-                self.hold(id);
+                self.count_held(id);
             }
             Err(_) => {
                 metrics::CONNECTIONS_CUT.count();
@@ -428,8 +433,8 @@ impl EventLoop {
         match then {
             Then::KeepAlive => {
                 client.state = State::Sending(None);
+                self.count_held(id);
                 self.proceed(id);
-                self.hold(id);
             }
             Then::Close => self.end(id),
             Then::Linger => self.linger(id),
@@ -474,7 +479,7 @@ impl EventLoop {
         self.closing += 1;
         self.watch(id, EventFlags::IN);
         self.wait(id, Wait::Close);
-        self.hold(id);
+        self.count_held(id);
         if self.closing > CLOSING_MAX {
             let oldest = self.deadlines.longest(Wait::Close).next();
             oldest.into_iter().for_each(|(_, oldest)| self.close(oldest));
@@ -504,10 +509,7 @@ impl EventLoop {
     /// Counts what a client holds by now. Where that is more than all may hold together, the requests and answers that
     /// have been under way longest are cut. Whether the client is still sending its request.
     fn hold(&mut self, id: ClientId) -> bool {
-        let Some(client) = self.clients.get_mut(&id) else { return false };
-        let holds = client.holds();
-        self.held_bytes = self.held_bytes - client.held_bytes + holds;
-        client.held_bytes = holds;
+        let holds = self.count_held(id);
         let max = self.limits.held_bytes_max + self.limits.head_bytes_max; // a head beside the largest body
         let share = if holds <= PIPELINED_BODY_BYTES_MAX { max / SMALL_SHARE } else { 0 };
         while self.held_bytes > max + share {
@@ -522,6 +524,16 @@ impl EventLoop {
             }
         }
         self.is_sending(id)
+    }
+
+    /// Counts what a client holds by now, and cuts nothing: what is cut ends here itself.
+    fn count_held(&mut self, id: ClientId) -> usize {
+        let Some(client) = self.clients.get_mut(&id) else { return 0 };
+        client.input.shrink_to_fit(); // it is counted by its length
+        let holds = client.holds();
+        self.held_bytes = self.held_bytes - client.held_bytes + holds;
+        client.held_bytes = holds;
+        holds
     }
 
     fn is_sending(&self, id: ClientId) -> bool {

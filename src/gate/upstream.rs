@@ -47,12 +47,18 @@ pub struct Private(OwnedFd);
 pub(super) struct Upstream {
     private: Private,
     connections: Vec<Connection>,
+    /// How many connections were opened so far: the number of the next.
+    opened: u64,
+    /// How many of them could not be proven.
+    unproven: u64,
     buffer: Vec<u8>,
 }
 
 struct Connection {
     /// None: it has to be opened, at this instant or later.
     stream: std::result::Result<UnixStream, Instant>,
+    /// Never given twice: what is answered by number must not reach the successor of a connection that has failed.
+    number: u64,
     /// It has been proven.
     open: bool,
     /// Requests that are written or are to be written, whose answers have not come.
@@ -131,6 +137,7 @@ impl Upstream {
         let now = Instant::now();
         let connection = |_| Connection {
             stream: Err(now),
+            number: 0,
             open: false,
             under_way: VecDeque::new(),
             output: Vec::new(),
@@ -138,14 +145,14 @@ impl Upstream {
             input: Vec::new(),
             silent_since: now,
         };
-        Upstream { private, connections: (0..PIPELINES + lone).map(connection).collect(), buffer: vec![0; READ_BYTES] }
+        let connections = (0..PIPELINES + lone).map(connection).collect();
+        Upstream { private, connections, opened: 0, unproven: 0, buffer: vec![0; READ_BYTES] }
     }
 
     /// Opens the next connection that is not open, unless one is being proven or it is too early. Its events carry its
     /// number.
     pub(super) fn open_next(&mut self, epoll: &OwnedFd, now: Instant) -> Result<()> {
-        let proving = |connection: &Connection| connection.stream.is_ok() && !connection.open;
-        if self.connections.iter().any(proving) {
+        if self.is_proving() {
             return Ok(());
         }
         let due = |connection: &Connection| connection.stream.as_ref().is_err_and(|due| *due <= now);
@@ -156,7 +163,11 @@ impl Upstream {
             Ok(stream)
         });
         match opened {
-            Ok(stream) => connection.stream = Ok(stream),
+            Ok(stream) => {
+                connection.stream = Ok(stream);
+                connection.number = self.opened;
+                self.opened += 1;
+            }
             Err(error) => {
                 connection.stream = Err(now + RETRY_PAUSE);
                 return Err(error);
@@ -177,10 +188,24 @@ impl Upstream {
         self.connections.iter().all(|connection| connection.open)
     }
 
-    /// The pipelined connection with the fewest requests under way; None while none is open.
-    pub(super) fn pipeline(&self) -> Option<usize> {
-        let open = (0..PIPELINES).filter(|&index| self.connections[index].open);
-        open.min_by_key(|&index| self.connections[index].under_way.len())
+    /// Whether a connection could not be proven.
+    pub(super) fn has_failed_proof(&self) -> bool {
+        self.unproven > 0
+    }
+
+    fn is_proving(&self) -> bool {
+        self.connections.iter().any(|connection| connection.stream.is_ok() && !connection.open)
+    }
+
+    /// The pipelined connection with the fewest requests under way, and its number. None while none is open, and while
+    /// each has `under_way_max` requests: those of clients that have gone are among them.
+    pub(super) fn pipeline(&self, under_way_max: usize) -> Option<(usize, u64)> {
+        let free = |index: &usize| {
+            let connection = &self.connections[*index];
+            connection.open && connection.under_way.len() < under_way_max
+        };
+        let index = (0..PIPELINES).filter(free).min_by_key(|&index| self.connections[index].under_way.len())?;
+        Some((index, self.connections[index].number))
     }
 
     /// A lone connection without a request.
@@ -228,7 +253,9 @@ impl Upstream {
 
     /// When something is due by [`Upstream::fail_silent`] or [`Upstream::open_next`].
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.connections.iter().filter_map(Connection::deadline).min()
+        // What is to be opened waits while another is being proven.
+        let counts = |connection: &&Connection| connection.stream.is_ok() || !self.is_proving();
+        self.connections.iter().filter(counts).filter_map(Connection::deadline).min()
     }
 
     /// Fails the connections that have been silent for too long.
@@ -244,11 +271,11 @@ impl Upstream {
     fn fail(&mut self, index: usize, now: Instant, answered: &mut Vec<Answered>) {
         let connection = &mut self.connections[index];
         let again = if connection.open { now } else { now + RETRY_PAUSE };
+        self.unproven += u64::from(!connection.open);
         connection.stream = Err(again); // closing it takes it out of epoll
         connection.open = false;
         connection.blocked = false;
-        connection.output.clear();
-        connection.input.clear();
+        (connection.output, connection.input) = (Vec::new(), Vec::new());
         for exchange in connection.under_way.drain(..) {
             if let Asker::Client(client) = exchange.asker {
                 answered.push((client, None));
@@ -290,6 +317,7 @@ impl Connection {
             }
         };
         self.output.drain(..written);
+        shrink(&mut self.output);
         if blocked != self.blocked {
             self.blocked = blocked;
             let flags = if blocked { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
@@ -324,10 +352,18 @@ impl Connection {
             taken += end;
         }
         self.input.drain(..taken);
+        shrink(&mut self.input);
         if self.under_way.is_empty() && !self.input.is_empty() {
             return Err(Error::from(ErrorKind::InvalidData)); // an answer to nothing
         }
         Ok(())
+    }
+}
+
+/// Gives back what a large body or answer has taken.
+fn shrink(buffer: &mut Vec<u8>) {
+    if buffer.is_empty() && buffer.capacity() > READ_BYTES {
+        *buffer = Vec::new();
     }
 }
 

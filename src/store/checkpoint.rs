@@ -39,7 +39,10 @@ pub(super) fn start(turns: &Arc<Turns>, path: &Path, copying: &Arc<Mutex<()>>) -
         if pages >= LOG_PAGES {
             let _ = wake.try_send(()); // full: it has been woken already
         }
-        if pages >= LOG_PAGES_MAX { wal.checkpoint() } else { Ok(()) }
+        if pages >= LOG_PAGES_MAX {
+            let _ = wal.checkpoint(); // an error here would make SQLite report a COMMIT that was made as failed
+        }
+        Ok(())
     };
     turns.take(Side::Read).connection.wal_hook(Some(hook)).map_err(std::io::Error::other)?;
     let (turns, path, copying) = (Arc::clone(turns), path.to_owned(), Arc::clone(copying));
@@ -67,6 +70,7 @@ fn copy(turns: &Turns, path: &Path) -> rusqlite::Result<bool> {
     left(&connection)?;
     {
         let database = &mut *turns.take(Side::Read);
+        database.files.check_database(database.file)?; // this connection was opened by name
         database.wal.prove(&mut database.connection)?;
     }
     for _ in 0..PASSES_MAX {

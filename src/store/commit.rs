@@ -83,7 +83,10 @@ impl Database {
                 stored.push(outcomes.collect::<rusqlite::Result<Vec<_>>>()?);
             }
         }
-        transaction.commit()?; // when it fails, dropping the transaction rolls it back
+        if let Err(error) = transaction.commit() {
+            self.count.forget(); // dropping the transaction rolls it back, unless it was committed after all
+            return Err(error);
+        }
 
         let written = deliveries.iter().flatten().zip(stored.iter().flatten());
         let created = written.filter(|(_, outcome)| **outcome == Stored::Created).map(|(message, _)| message);

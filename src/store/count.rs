@@ -84,6 +84,11 @@ impl Count {
         Ok(())
     }
 
+    /// It is not certain what the table holds: all rows are counted anew the next time.
+    pub(super) fn forget(&mut self) {
+        self.state = State::Unknown;
+    }
+
     /// Counts messages that this connection has appended to a table whose highest rowid was `row_max`.
     pub(super) fn committed<'a>(
         &mut self,

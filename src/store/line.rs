@@ -7,7 +7,7 @@
 //! 3. The messages of one delivery are in one group: all are stored, or none.
 //! 4. What enters the line leaves it in the same order. A request that was refused takes its place in it too, without
 //!    messages, so that answers go out in the order of the requests.
-//! 5. Its length is bounded by the requests in flight, which the gate bounds.
+//! 5. Its length is bounded by the requests that the gate passes on before they are answered.
 //!
 //! The notifier is a thread of its own because the disk would otherwise be idle while answers are written. When nothing
 //! waits to be written, and the notifier has nothing to do, the writer hands out the outcome itself: then waking another

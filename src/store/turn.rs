@@ -16,7 +16,7 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 /// Who asks for the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
-    /// A commit. There is one leader at a time, so at most one waits.
+    /// A commit, or the end of a checkpoint.
     Ingest,
     /// Everything else.
     Read,

@@ -231,7 +231,11 @@ fn help_and_version_need_no_settings() {
         assert!(help.stdout.contains(name), "no {name}\n{}", help.stdout);
     }
     let serve = run(program().args(["serve", "--help"])).stdout;
-    for part in ["  DATABASE_URL (sqlite:////data/app.db)\n", "  WEBHOOK_SECRET (required)\n", ", 1 to 1073741824\n"] {
+    for part in [
+        "  DATABASE_URL (sqlite:////data/app.db)\n",
+        "  WEBHOOK_SECRET (required, or else STANDARD_WEBHOOKS_SECRET)\n",
+        ", 1 to 1073741824\n",
+    ] {
         assert!(serve.contains(part), "no {part:?}\n{serve}");
     }
     let version = run(program().arg("--version"));

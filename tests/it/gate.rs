@@ -293,6 +293,25 @@ fn bodies_that_lack_their_last_byte_keep_nobody_out() {
 }
 
 #[test]
+fn one_large_body_may_cut_thousands_of_small_ones() {
+    let server = Server::with(&[("MAX_BODY_BYTES", "200000"), ("MAX_HELD_BYTES", "200000")]);
+    let mut small = connect_many(&server, 1500);
+    for connection in &mut small {
+        connection.send(&all_but_the_last_byte(20)).unwrap();
+    }
+    let mut filling = connect_many(&server, 12);
+    for connection in &mut filling {
+        let _ = connection.send(&all_but_the_last_byte(15_000)); // it may be cut by now
+    }
+    let mut large = connect(&server);
+    large.send(&all_but_the_last_byte(200_000)).unwrap();
+    let cut = r#"inbox_gate_rejections_total{reason="held_bytes_max"}"#;
+    until(&server, "the older ones are cut", || server.metric(cut) > 1500.0);
+    large.send(b"x").unwrap();
+    assert_eq!(read_status(&mut large), 401, "{}", server.errors());
+}
+
+#[test]
 fn clients_that_send_one_byte_and_come_again_keep_nobody_out() {
     let server = Server::with(&[("MAX_CONNECTIONS", "1000")]);
     let stop = AtomicBool::new(false);

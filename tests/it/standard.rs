@@ -329,7 +329,11 @@ fn verify_says_why_header_lines_do_not_match() {
         ("hex", lines("msg_1", &now_text, &format!("v1,{}", hex::encode(mac))), "hex is not accepted"),
         ("the secret as text", signed(SHOWN.as_bytes(), now, &body), "the text of the secret as the key"),
         ("the base64 as text", signed(&SHOWN.as_bytes()[6..], now, &body), "the text of the secret as the key"),
-        ("a newline after the body there", signed(KEY, now, &format!("{body}\n")), "that one has a newline"),
+        (
+            "a newline after the body there",
+            signed(KEY, now, &format!("{body}\n")),
+            "The signed body had a newline at its end.",
+        ),
         ("only the body", lines("msg_1", &now_text, &format!("v1,{}", base64(&mac))), "the body alone was signed"),
         ("another secret", signed(NEXT_KEY, now, &body), "secret, id, timestamp or body differ"),
     ] {

@@ -67,9 +67,11 @@ fn mismatch(secret: &Secret, text: &[u8], fields: &Fields<'_>, body: &[u8], sign
         return "the sender uses the text of the secret as the key. The key is what the base64 after `whsec_` decodes to."
             .to_owned();
     }
-    for (reason, changed) in super::bodies(body) {
+    for (difference, changed) in super::bodies(body) {
         if matches(secret, fields, &changed) {
-            return format!("the body is not the one that was signed: {reason}. Sign exactly the bytes that are sent.");
+            return format!(
+                "this body is not the one that was signed. {difference} Sign exactly the bytes that are sent."
+            );
         }
     }
     let secrets = Secrets { current: secret.clone(), previous: None };
