@@ -2,9 +2,7 @@
 //! service that is running and loaded.
 
 use crate::commands::command_with_input;
-use crate::harness::{
-    Connection, Delivery, Directory, Ended, Server, delivery, insert_all, json, original_database, program, run, until,
-};
+use crate::harness::{Connection, Database, Delivery, Directory, Ended, Server, delivery, json, program, run, until};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -48,15 +46,14 @@ fn lines(count: usize) -> String {
 }
 
 fn count(database: &Path) -> i64 {
-    let database = rusqlite::Connection::open(database).unwrap();
-    database.query_row("SELECT COUNT(*) FROM messages", [], |row| row.get(0)).unwrap_or(0) // no table yet
+    let database = Database::open(database);
+    let made = database.number("SELECT COUNT(*) FROM sqlite_schema WHERE name = 'messages'") == 1;
+    if made { database.count() } else { 0 }
 }
 
 #[track_caller]
 fn assert_whole(database: &Path) {
-    let database = rusqlite::Connection::open(database).unwrap();
-    let found: String = database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
-    assert_eq!(found, "ok");
+    Database::open(database).assert_whole();
 }
 
 /// Messages whose texts, ids and instants are as odd as a delivery can make them.
@@ -116,10 +113,12 @@ fn an_export_that_is_imported_is_exported_byte_for_byte_and_served_the_same() {
 #[test]
 fn rows_taken_over_are_exported_as_they_are_and_come_back_so() {
     let directory = Directory::new();
-    let database = original_database(&directory);
-    let insert = "INSERT INTO messages VALUES (?1, ?2, 'somebody', ?3, NULL, 'at some time')";
-    database.execute(insert, ("m1", "no number", "yesterday")).unwrap();
-    database.execute(insert, ("", "+1", "2025-01-15T10:00:00Z")).unwrap();
+    let database = Database::original(&directory);
+    database.run(
+        "INSERT INTO messages VALUES
+            ('m1', 'no number', 'somebody', 'yesterday', NULL, 'at some time'),
+            ('', '+1', 'somebody', '2025-01-15T10:00:00Z', NULL, 'at some time')",
+    );
     drop(database);
     let ended = run(&mut on(&directory.database(), &["export"]));
     assert_eq!(ended.status.code(), Some(74), "the schema is an older one\n{ended:?}");
@@ -179,8 +178,8 @@ fn an_export_that_waits_for_its_reader_holds_nothing_up_and_one_whose_reader_has
     assert_eq!(json(&line)["message_id"], "i0");
     assert_eq!(server.deliver(delivery("meanwhile")).status, 200);
     until("the write-ahead log can be emptied, although the export is not at its end", || {
-        let database = rusqlite::Connection::open(server.database()).unwrap();
-        let busy: i64 = database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).unwrap();
+        let database = Database::open(server.database());
+        let busy = database.number("PRAGMA wal_checkpoint(TRUNCATE)");
         busy == 0
     });
     assert!(slow.try_wait().unwrap().is_none(), "it waits for its reader");
@@ -329,14 +328,14 @@ fn an_import_beside_a_loaded_service_refuses_nobody_and_the_totals_are_right_aft
 #[test]
 fn an_import_waits_until_another_process_releases_the_database() {
     let server = Server::start();
-    let other = rusqlite::Connection::open(server.database()).unwrap();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let other = Database::open(server.database());
+    other.lock();
     std::thread::scope(|scope| {
         let import = scope.spawn(|| import(&server.database(), lines(10)));
         // Long enough that it meets the lock; on a machine so busy that it does not, the test passes all the same.
         std::thread::sleep(Duration::from_millis(700));
         assert!(!import.is_finished());
-        other.execute_batch("COMMIT").unwrap();
+        other.release();
         let ended = import.join().unwrap();
         assert!(ended.stderr.contains("10 imported"), "{ended:?}");
     });
@@ -432,16 +431,16 @@ fn a_backup_can_be_read_by_nobody_who_could_not_read_the_database() {
 #[test]
 fn a_database_of_an_older_version_can_be_backed_up_before_it_is_upgraded() {
     let directory = Directory::new();
-    let mut database = original_database(&directory);
-    insert_all(&mut database, &[Delivery::of("m1")]);
+    let mut database = Database::original(&directory);
+    database.insert_all(&[Delivery::of("m1")]);
     drop(database);
     let file = directory.path().join("backup.db");
     let ended = run(on(&directory.database(), &["backup"]).arg(&file));
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
     assert_eq!(count(&file), 1);
     for database in [directory.database(), file] {
-        let database = rusqlite::Connection::open(database).unwrap();
-        assert_eq!(database.pragma_query_value(None, "user_version", |row| row.get(0)), Ok(0), "it was not migrated");
+        let database = Database::open(database);
+        assert_eq!(database.version(), 0, "it was not migrated");
     }
 }
 
@@ -466,7 +465,7 @@ fn a_database_that_is_not_there_or_cannot_be_used_is_exit_status_74_and_nothing_
     assert_eq!(import(&directory.database(), lines(1)).status.code(), Some(74));
 
     let newer = Directory::new();
-    rusqlite::Connection::open(newer.database()).unwrap().pragma_update(None, "user_version", 1000).unwrap();
+    Database::open(newer.database()).run("PRAGMA user_version = 1000");
     for arguments in [&["export"][..], &["import"], &["check"], &["erase", "--from", "+1"]] {
         let ended = run(on(&newer.database(), arguments).env("WEBHOOK_SECRET", "s"));
         assert_eq!(ended.status.code(), Some(74), "{arguments:?}\n{ended:?}");
@@ -487,7 +486,7 @@ fn check_finds_what_is_wrong_with_the_settings_and_the_database() {
     assert_eq!(ended.status.code(), Some(78), "{ended:?}");
     assert!(ended.stderr.contains("WEBHOOK_SECRET") && ended.stdout.contains("integrity: ok"), "{ended:?}");
 
-    let sql = |sql: &str| rusqlite::Connection::open(directory.database()).unwrap().execute_batch(sql).unwrap();
+    let sql = |sql: &str| Database::open(directory.database()).run(sql);
     for (damage, said, repair) in [
         (
             "UPDATE messages SET ts_us = ts_us + 1 WHERE message_id = 'i7'",
@@ -618,21 +617,19 @@ fn what_the_service_has_stored_is_in_no_unused_part_of_a_page_after_erase() {
 fn what_another_program_has_left_is_in_no_unused_part_of_the_file_after_erase() {
     let directory = Directory::new();
     let mut rng = fastrand::Rng::with_seed(15);
-    let mut connection = original_database(&directory);
+    let mut connection = Database::original(&directory);
     for number in 0..3_000 {
         // Rows of several pages too, whose pages go to the freelist.
         let text = Some("long ".repeat(number % 7 * 300));
         let other = Delivery { text, from: "+1".to_owned(), ..Delivery::of(&format!("{:016x}", rng.u64(..))) };
-        insert_all(&mut connection, [&to_erase(&mut rng), &other]);
+        connection.insert_all([&to_erase(&mut rng), &other]);
     }
-    connection
-        .execute_batch(
-            "PRAGMA secure_delete = OFF;
+    connection.run(
+        "PRAGMA secure_delete = OFF;
              DELETE FROM messages WHERE from_msisdn = '+1' AND rowid % 3 = 0;
              DELETE FROM messages WHERE text = 'erase this text' AND rowid < 3000",
-        )
-        .unwrap();
-    let free: i64 = connection.pragma_query_value(None, "freelist_count", |row| row.get(0)).unwrap();
+    );
+    let free = connection.number("PRAGMA freelist_count");
     assert!(free > 100, "{free} pages are free");
     drop(connection);
     let server = Server::in_directory(directory, &[]);
@@ -645,8 +642,8 @@ fn what_another_program_has_left_is_in_no_unused_part_of_the_file_after_erase() 
 #[test]
 fn erase_says_when_it_cannot_overwrite_the_unused_parts_of_the_file() {
     let directory = Directory::new();
-    let empty = rusqlite::Connection::open(directory.database()).unwrap();
-    empty.execute_batch("PRAGMA auto_vacuum = FULL; VACUUM").unwrap();
+    let empty = Database::open(directory.database());
+    empty.run("PRAGMA auto_vacuum = FULL; VACUUM");
     drop(empty);
     let server = Server::in_directory(directory, &[]);
     assert_eq!(server.deliver(delivery("m1")).status, 200);
@@ -667,10 +664,9 @@ fn erase_beside_a_loaded_service_refuses_nobody() {
         // lets only one do so, and does not wait.
         let ended = std::thread::scope(|scope| {
             scope.spawn(|| {
-                let other = rusqlite::Connection::open(server.database()).unwrap();
+                let other = Database::open(server.database());
                 while !over.load(Ordering::Relaxed) {
-                    let copied: rusqlite::Result<i64> = other.query_row("PRAGMA wal_checkpoint", [], |row| row.get(0));
-                    assert!(copied.is_ok(), "{copied:?}");
+                    other.number("PRAGMA wal_checkpoint"); // it fails for nothing but an error
                 }
             });
             let ended = run(&mut on(&server.database(), &["erase", "--from", "+919876500003"]));

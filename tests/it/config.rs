@@ -1,6 +1,6 @@
 //! The settings, the command line and the exit statuses: what stops a start-up, and what it says.
 
-use crate::harness::{Directory, SECRET, Server, comes_to_hold, delivery, original_database, program, run, sign};
+use crate::harness::{Database, Directory, SECRET, Server, comes_to_hold, delivery, program, run, sign};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
@@ -137,7 +137,7 @@ fn a_database_that_cannot_be_opened_is_named_with_the_reason_and_exit_status_74(
     };
     let text = file("text.db", &b"This is no database. ".repeat(100));
     let foreign = directory.path().join("foreign.db");
-    rusqlite::Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE messages (id INTEGER)").unwrap();
+    Database::open(&foreign).run("CREATE TABLE messages (id INTEGER)");
     for (path, why) in [
         (directory.path().join("missing/inbox.db"), "no directory"),
         (text.clone(), "not a database"),
@@ -191,8 +191,8 @@ fn a_service_starts_when_the_one_before_it_ends_meanwhile() {
 #[test]
 fn a_database_of_a_newer_version_is_refused_and_left_byte_for_byte() {
     let directory = Directory::new();
-    let connection = original_database(&directory);
-    connection.pragma_update(None, "user_version", 1000).unwrap();
+    let connection = Database::original(&directory);
+    connection.run("PRAGMA user_version = 1000");
     drop(connection);
     let before = std::fs::read(directory.database()).unwrap();
     let ended = run(&mut serve(&directory, &[]));

@@ -4,7 +4,9 @@
 //! one on a full disk does), a transaction of another connection for a locked database, and pipes that are closed or
 //! not read for a log that nobody takes.
 
-use crate::harness::{Connection, Directory, RaisedOnDrop, Server, delivery, ids, own_address, program, until};
+use crate::harness::{
+    Connection, Database, Directory, RaisedOnDrop, Server, delivery, ids, own_address, program, until,
+};
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -50,9 +52,8 @@ fn every_message_acknowledged_before_kill_9_is_there_after_it() {
         assert!(lost.is_empty(), "round {round}: {} of {} lost: {lost:?}", lost.len(), acknowledged.len());
         assert_eq!(server.get("/stats").json()["total_messages"], listed.len());
     }
-    let database = rusqlite::Connection::open(server.database()).unwrap();
-    let check: String = database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
-    assert_eq!(check, "ok");
+    let database = Database::open(server.database());
+    database.assert_whole();
 }
 
 #[test]
@@ -194,8 +195,8 @@ fn while_the_disk_fills_up_exactly_the_acknowledged_messages_are_stored() {
 fn a_locked_database_is_answered_503_while_reads_go_on_and_passes_by_itself() {
     let server = Server::start();
     assert_eq!(server.deliver(delivery("before")).status, 200);
-    let other = rusqlite::Connection::open(server.database()).unwrap();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let other = Database::open(server.database());
+    other.lock();
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let sender = scope.spawn(|| {
@@ -215,7 +216,7 @@ fn a_locked_database_is_answered_503_while_reads_go_on_and_passes_by_itself() {
         assert!(reply.field("Retry-After").is_some(), "reply: {reply:?}");
         assert!(reads > 1, "no read was answered while the delivery waited");
     });
-    other.execute_batch("COMMIT").unwrap();
+    other.release();
     assert_eq!(server.deliver(delivery("m1")).status, 200);
     assert_eq!(server.message_ids(), ["before", "m1"]);
     until("the service is ready again", || server.get("/health/ready").status == 200);
@@ -224,15 +225,15 @@ fn a_locked_database_is_answered_503_while_reads_go_on_and_passes_by_itself() {
 #[test]
 fn a_lock_that_is_released_in_time_costs_the_sender_nothing() {
     let server = Server::start();
-    let other = rusqlite::Connection::open(server.database()).unwrap();
+    let other = Database::open(server.database());
     // Tried again, because on a machine that is slow enough the lock is held for longer than the service waits.
     until("a delivery that had to wait is stored", || {
-        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        other.lock();
         std::thread::scope(|scope| {
             let sender = scope.spawn(|| server.deliver(delivery("m1")));
             let waits = || server.metric("inbox_requests_in_flight") > 1.0;
             until("the delivery waits", || waits() || sender.is_finished());
-            other.execute_batch("ROLLBACK").unwrap();
+            other.release();
             sender.join().expect("the sender has an answer").status == 200
         })
     });
@@ -382,13 +383,10 @@ fn an_orderly_stop_saves_the_messages_of_a_log_that_was_removed() {
 #[test]
 fn a_log_that_was_removed_beside_another_program_loses_no_message() {
     let mut server = Server::start();
-    let other = rusqlite::Connection::open(server.database()).unwrap();
-    let count = |database: &rusqlite::Connection| -> i64 {
-        database.query_row("SELECT COUNT(*) FROM messages", [], |row| row.get(0)).unwrap()
-    };
+    let other = Database::open(server.database());
     let bodies: Vec<String> = (0..25).map(|number| delivery(&format!("m{number:02}"))).collect();
     server.deliver_all(&bodies, 4);
-    assert_eq!(count(&other), 25);
+    assert_eq!(other.count(), 25);
     std::fs::remove_file(server.database().with_extension("db-wal")).unwrap();
     let reply = server.deliver(delivery("m25"));
     assert_eq!(reply.status, 503, "{reply:?}");
@@ -400,7 +398,7 @@ fn a_log_that_was_removed_beside_another_program_loses_no_message() {
     // The file alone, as the next start would find it after a kill -9 now.
     let copy = server.directory().join("copy.db");
     assert!(Command::new("cp").args([server.database(), copy.clone()]).status().unwrap().success());
-    assert_eq!(count(&rusqlite::Connection::open(copy).unwrap()), 25);
+    assert_eq!(Database::open(copy).count(), 25);
 
     drop(other);
     assert_eq!(server.deliver(delivery("m25")).status, 200, "it passes by itself");

@@ -1,8 +1,8 @@
 //! The gate, from the outside: what it lets through, what it refuses and how, and what it survives.
 
 use crate::harness::{
-    Connection, Delivery, Directory, RaisedOnDrop, Reply, SECRET, Server, comes_to_hold, delivery, encoded, json, run,
-    sign,
+    Connection, Database, Delivery, Directory, RaisedOnDrop, Reply, SECRET, Server, comes_to_hold, delivery, encoded,
+    json, run, sign,
 };
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -731,8 +731,8 @@ fn a_termination_answers_what_is_in_flight_and_closes_the_rest() {
     let mut stalled = connect_many(&server, 30);
     stalled.iter_mut().for_each(|connection| connection.send(&all_but_the_last_byte(1000)).unwrap());
     until(&server, "their bodies are held", || server.metric("inbox_held_bytes") > 29_000.0);
-    let lock = rusqlite::Connection::open(server.database()).unwrap();
-    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let lock = Database::open(server.database());
+    lock.lock();
     let mut in_flight = connect(&server);
     in_flight.send(post("in-flight", "").as_bytes()).unwrap();
     until(&server, "it waits for the lock", || server.metric("inbox_requests_in_flight") > 1.0);
@@ -742,7 +742,7 @@ fn a_termination_answers_what_is_in_flight_and_closes_the_rest() {
     }
     let refused = || TcpStream::connect(server.address()).is_err();
     until(&server, "new connections are refused", refused);
-    lock.execute_batch("ROLLBACK").unwrap();
+    lock.release();
     let answer = read_answer(&mut in_flight).unwrap();
     // On a machine so slow that the lock was held for longer than the service waits, the answer is 503.
     assert!([200, 503].contains(&answer.status) && answer.field("Connection") == Some("close"), "{answer:?}");

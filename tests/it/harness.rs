@@ -3,6 +3,10 @@
 //! Each test starts a server of its own on a port that the system picks, so tests run side by side. Nothing here knows
 //! the program's code: it sees sockets, a database file, stdout, stderr and exit statuses, as a user does.
 
+mod database;
+
+pub(crate) use database::Database;
+
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Serialize;
 use serde_json::Value;
@@ -664,31 +668,6 @@ fn read_line(stream: &mut impl BufRead) -> std::io::Result<String> {
 
 fn wrong(what: &str) -> Error {
     Error::new(ErrorKind::InvalidData, what)
-}
-
-/// A database as the original service left it, for a test to fill before a server takes it over.
-pub(crate) fn original_database(directory: &Directory) -> rusqlite::Connection {
-    let connection = rusqlite::Connection::open(directory.database()).expect("the file can be created");
-    connection.execute_batch(include_str!("../data/original.sql")).expect("the script is right");
-    connection
-}
-
-/// Stores messages as the original service did, and leaves the file to whoever opens it next.
-pub(crate) fn insert_all<'a>(connection: &mut rusqlite::Connection, messages: impl IntoIterator<Item = &'a Delivery>) {
-    let insert = |connection: &mut rusqlite::Connection| {
-        let transaction = connection.transaction()?;
-        {
-            let mut insert = transaction.prepare(
-                "INSERT INTO messages (message_id, from_msisdn, to_msisdn, ts, text, created_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, '2025-01-15T10:00:01Z')",
-            )?;
-            for Delivery { message_id, from, to, ts, text } in messages {
-                insert.execute((message_id, from, to, ts, text))?;
-            }
-        }
-        transaction.commit()
-    };
-    insert(connection).expect("the rows fit the table");
 }
 
 /// An address that no other test listens on, for a server that cannot tell which port the system gave it: all of

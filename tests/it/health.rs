@@ -1,6 +1,6 @@
 //! /health/live, /health/ready and the subcommand that asks for the latter.
 
-use crate::harness::{Directory, Server, delivery, program, run, until};
+use crate::harness::{Database, Directory, Server, delivery, program, run, until};
 use std::fs::Permissions;
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -99,8 +99,8 @@ fn readiness_probes_leave_the_log_as_it_is() {
 #[test]
 fn readiness_ends_with_a_failed_write_and_returns_with_the_first_that_succeeds() {
     let server = Server::start();
-    let lock = rusqlite::Connection::open(server.database()).unwrap();
-    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let lock = Database::open(server.database());
+    lock.lock();
     assert_eq!(server.deliver(delivery("m1")).status, 503);
     let reply = server.get("/health/ready");
     assert_eq!(reply.status, 503, "reply: {reply:?}");
@@ -112,6 +112,6 @@ fn readiness_ends_with_a_failed_write_and_returns_with_the_first_that_succeeds()
     let ended = run(program().arg("health").env("LISTEN_ADDR", server.address().to_string()));
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
 
-    lock.execute_batch("ROLLBACK").unwrap();
+    lock.release();
     until("the service is ready again, without a delivery that shows it", || server.get("/health/ready").status == 200);
 }

@@ -1,6 +1,8 @@
 //! The log: one JSON object a line, with the contract's fields, whatever clients send.
 
-use crate::harness::{Connection, Delivery, Directory, SECRET, Server, delivery, json, own_address, program, until};
+use crate::harness::{
+    Connection, Database, Delivery, Directory, SECRET, Server, delivery, json, own_address, program, until,
+};
 use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
 use serde_json::Value;
 use std::ffi::OsString;
@@ -156,8 +158,8 @@ fn neither_the_secret_nor_a_signature_nor_a_text_is_ever_logged() {
     }
     let reply = server.get(&format!("/messages?q={text}"));
     server.log_line(&reply);
-    let lock = rusqlite::Connection::open(server.database()).unwrap();
-    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let lock = Database::open(server.database());
+    lock.lock();
     let body = Delivery { message_id: "m3".to_owned(), ..right }.body();
     assert_eq!(server.post("/webhook", Some(&crate::harness::sign(secret, &body)), &body).status, 503);
     server.terminate();

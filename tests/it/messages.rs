@@ -1,8 +1,6 @@
 //! GET /messages: which messages, in which order, and how the pages lead from one to the next.
 
-use crate::harness::{
-    Connection, Delivery, Directory, RaisedOnDrop, Server, encoded, ids, insert_all, original_database,
-};
+use crate::harness::{Connection, Database, Delivery, Directory, RaisedOnDrop, Server, encoded, ids};
 use fastrand::Rng;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -341,7 +339,7 @@ fn deep_offsets_are_exact_even_when_thousands_of_messages_share_one_instant() {
         let ts = format!("2025-01-15T{:02}:{:02}:{:02}Z", 11 + index / 3600, index / 60 % 60, index % 60);
         Delivery { from, ..at(&format!("late {index:04}"), &ts) }
     }));
-    insert_all(&mut original_database(&directory), &deliveries);
+    Database::original(&directory).insert_all(&deliveries);
     let server = Server::in_directory(directory, &[]);
     for (filter, matching) in [
         ("", deliveries.iter().collect::<Vec<_>>()),
@@ -439,8 +437,8 @@ fn a_cursor_whose_message_was_deleted_still_leads_on() {
     let server = Server::start();
     server.deliver_all(&bodies(&["m1", "m2", "m3"].map(Delivery::of)), 1);
     let next = server.get("/messages?limit=2").next().expect("there are more");
-    let database = rusqlite::Connection::open(server.database()).unwrap();
-    database.execute("DELETE FROM messages WHERE message_id = 'm2'", []).unwrap();
+    let database = Database::open(server.database());
+    database.run("DELETE FROM messages WHERE message_id = 'm2'");
     assert_eq!(ids(server.get(&next).json()["data"].as_array().unwrap()), ["m3"]);
 }
 
@@ -452,7 +450,7 @@ fn many_searches_at_once_are_answered_rightly_or_with_503_and_hold_up_nothing() 
     let deliveries: Vec<Delivery> = (0..3_000)
         .map(|index| Delivery { text: Some(format!("text {index}")), ..Delivery::of(&format!("m{index:04}")) })
         .collect();
-    insert_all(&mut original_database(&directory), &deliveries);
+    Database::original(&directory).insert_all(&deliveries);
     let server = Server::in_directory(directory, &[("WORKERS", "8")]);
     std::thread::scope(|scope| {
         for number in 0..16 {
@@ -533,7 +531,7 @@ fn every_query_answers_what_a_simple_model_answers() {
         .collect();
     let directory = Directory::new();
     // Half of them were there before the service, half come through the front door.
-    insert_all(&mut original_database(&directory), sent.iter().take(3_000).map(|known| &known.delivery));
+    Database::original(&directory).insert_all(sent.iter().take(3_000).map(|known| &known.delivery));
     let server = Server::in_directory(directory, &[]);
     let posted: Vec<String> = sent.iter().skip(3_000).map(|known| known.delivery.body()).collect();
     server.deliver_all(&posted, 16);

@@ -1,6 +1,6 @@
 //! Signals: what is in flight is answered, the file alone is whole afterwards, and the exit status is 0.
 
-use crate::harness::{Connection, Server, delivery, until};
+use crate::harness::{Connection, Database, Server, delivery, until};
 
 #[test]
 fn sigterm_and_sigint_end_the_service_in_order_with_exit_status_0() {
@@ -21,8 +21,8 @@ fn sigterm_and_sigint_end_the_service_in_order_with_exit_status_0() {
         assert!(wal.metadata().map_or(0, |wal| wal.len()) == 0, "SIG{signal}: the write-ahead log was left behind");
         let alone = server.directory().join("copy.db");
         std::fs::copy(server.database(), &alone).unwrap();
-        let copy = rusqlite::Connection::open(&alone).unwrap();
-        let rows: i64 = copy.query_row("SELECT COUNT(*) FROM messages", [], |row| row.get(0)).unwrap();
+        let copy = Database::open(&alone);
+        let rows = copy.count();
         assert_eq!(rows, 2, "SIG{signal}: the file alone is not whole");
     }
 }
@@ -31,15 +31,15 @@ fn sigterm_and_sigint_end_the_service_in_order_with_exit_status_0() {
 #[test]
 fn a_delivery_in_flight_is_answered_before_the_service_ends() {
     let mut server = Server::start();
-    let other = rusqlite::Connection::open(server.database()).unwrap();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let other = Database::open(server.database());
+    other.lock();
     let reply = std::thread::scope(|scope| {
         let sender = scope.spawn(|| server.deliver(delivery("m1")));
         let waits = || server.metric("inbox_requests_in_flight") > 1.0;
         until("the delivery waits", || waits() || sender.is_finished());
         server.terminate();
         until("the service is stopping", || server.log().contains("\"stopping\""));
-        other.execute_batch("ROLLBACK").unwrap();
+        other.release();
         sender.join().expect("the sender has an answer")
     });
     assert_eq!(server.wait_exit().code(), Some(0), "log:\n{}", server.log());
@@ -54,8 +54,8 @@ fn a_delivery_in_flight_is_answered_before_the_service_ends() {
 #[test]
 fn a_second_signal_ends_the_service_at_once() {
     let mut server = Server::start();
-    let other = rusqlite::Connection::open(server.database()).unwrap();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let other = Database::open(server.database());
+    other.lock();
     let body = delivery("m1");
     let (signature, length) = (crate::harness::sign(crate::harness::SECRET, &body), body.len());
     let head = format!("POST /webhook HTTP/1.1\r\nHost: a\r\nX-Signature: {signature}\r\nContent-Length: {length}");
@@ -71,7 +71,7 @@ fn a_second_signal_ends_the_service_at_once() {
     server.terminate();
     assert_eq!(server.wait_exit().code(), Some(1), "log:\n{}", server.log());
     assert!(!server.log().contains("\"stopped\""), "log:\n{}", server.log());
-    other.execute_batch("ROLLBACK").unwrap();
+    other.release();
     server.start_again();
     assert_eq!(server.message_ids(), Vec::<String>::new(), "none of them was acknowledged");
 }

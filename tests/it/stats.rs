@@ -1,6 +1,6 @@
 //! GET /stats: exact at any time, whoever writes to the database.
 
-use crate::harness::{Delivery, Server};
+use crate::harness::{Database, Delivery, Server};
 use serde_json::{Value, json};
 
 fn from(id: &str, from: &str, ts: &str) -> String {
@@ -70,7 +70,7 @@ fn what_another_program_changes_is_counted_listed_and_ordered_at_once() {
     let bodies: Vec<String> =
         (0..5).map(|n| from(&format!("m{n}"), "+1", &format!("2025-01-15T10:00:0{n}Z"))).collect();
     server.deliver_all(&bodies, 1);
-    let database = rusqlite::Connection::open(server.database()).unwrap();
+    let database = Database::open(server.database());
     for (statement, total, senders, first, last, listed) in [
         (
             "INSERT INTO messages (message_id, from_msisdn, to_msisdn, ts, text, created_at)
@@ -123,7 +123,7 @@ fn what_another_program_changes_is_counted_listed_and_ordered_at_once() {
             "Mm2 Msix columns Mm3",
         ),
     ] {
-        database.execute(statement, []).unwrap();
+        database.run(statement);
         let stats = server.get("/stats").json();
         assert_eq!(stats["total_messages"], total, "{statement}");
         assert_eq!(stats["senders_count"], senders, "{statement}");
@@ -140,7 +140,7 @@ fn what_another_program_changes_is_counted_listed_and_ordered_at_once() {
     }
     assert_eq!(server.deliver(from("m9", "+2", "2025-01-15T10:00:09Z")).status, 200);
     assert_eq!(server.get("/stats").json()["messages_per_sender"][1], json!({ "from": "+2", "count": 2 }));
-    database.execute("DELETE FROM messages", []).unwrap();
+    database.run("DELETE FROM messages");
     assert_eq!(server.get("/stats").json()["first_message_ts"], Value::Null);
     assert_eq!(server.get("/messages").json()["total"], 0);
 }
@@ -149,12 +149,13 @@ fn what_another_program_changes_is_counted_listed_and_ordered_at_once() {
 #[test]
 fn what_another_program_changes_between_two_deliveries_is_in_the_counts_after_the_next_delivery() {
     let server = Server::start();
-    let database = rusqlite::Connection::open(server.database()).unwrap();
+    let database = Database::open(server.database());
     for round in 0..20 {
         assert_eq!(server.deliver(from(&format!("m{round}"), "+1", "2025-01-15T10:00:00Z")).status, 200);
-        let insert = "INSERT INTO messages (message_id, from_msisdn, to_msisdn, ts, text, created_at)
-                      VALUES (?1, '+2', '+3', '2025-01-15T10:00:00Z', NULL, '')";
-        database.execute(insert, [format!("other {round}")]).unwrap();
+        database.run(&format!(
+            "INSERT INTO messages (message_id, from_msisdn, to_msisdn, ts, text, created_at)
+             VALUES ('other {round}', '+2', '+3', '2025-01-15T10:00:00Z', NULL, '')"
+        ));
         assert_eq!(server.deliver(from(&format!("n{round}"), "+1", "2025-01-15T10:00:00Z")).status, 200);
         assert_eq!(server.get("/stats").json()["total_messages"], 3 * (round + 1), "round {round}");
     }
@@ -166,19 +167,17 @@ fn what_another_program_changes_between_two_deliveries_is_in_the_counts_after_th
 fn no_total_is_told_while_what_another_program_has_written_cannot_get_its_place() {
     let server = Server::start();
     assert_eq!(server.deliver(from("m1", "+1", "2025-01-15T10:00:00Z")).status, 200);
-    let database = rusqlite::Connection::open(server.database()).unwrap();
-    database
-        .execute_batch(
-            "INSERT INTO messages (message_id, from_msisdn, to_msisdn, ts, text, created_at)
+    let database = Database::open(server.database());
+    database.run(
+        "INSERT INTO messages (message_id, from_msisdn, to_msisdn, ts, text, created_at)
              VALUES ('other', '+2', '+3', '2025-01-15T10:00:00Z', NULL, '');
              BEGIN IMMEDIATE",
-        )
-        .unwrap();
+    );
     for path in ["/messages", "/stats"] {
         let reply = server.get(path);
         assert_eq!((reply.status, reply.field("Retry-After")), (503, Some("1")), "{path}: {reply:?}");
     }
-    database.execute_batch("COMMIT").unwrap();
+    database.release();
     assert_eq!(server.get("/messages").json()["total"], 2);
     assert_eq!(server.message_ids(), ["m1", "other"]);
     assert_eq!(server.get("/stats").json()["total_messages"], 2);

@@ -3,7 +3,9 @@
 //! The tests take systemd's part: they bind the socket that it would pass, and the one that it would be told on. The unit
 //! files are judged by systemd-analyze, where there is one.
 
-use crate::harness::{Connection, Directory, SECRET, Server, delivery, ids, json, own_address, program, run, until};
+use crate::harness::{
+    Connection, Database, Directory, SECRET, Server, delivery, ids, json, own_address, program, run, until,
+};
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -116,20 +118,19 @@ impl Manager {
 #[test]
 fn ready_is_told_when_the_schema_is_applied_and_connections_are_accepted_and_stopping_when_it_stops() {
     let (directory, address) = (Directory::new(), own_address());
-    drop(crate::harness::original_database(&directory));
+    drop(Database::original(&directory));
     let (database, manager) = (directory.database(), Manager::new(&directory));
     let mut server = std::thread::scope(|scope| {
         let ready = scope.spawn(|| {
             let told = manager.told_until("READY=1");
             let accepts = TcpStream::connect(&address).is_ok();
-            let version = rusqlite::Connection::open(&database)
-                .and_then(|database| database.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)));
+            let version = Database::open(&database).version();
             (told, accepts, version)
         });
         let server = Server::in_directory(directory, &[("LISTEN_ADDR", &address), ("NOTIFY_SOCKET", manager.path())]);
         let (told, accepts, version) = ready.join().expect("the service gets ready");
         assert!(accepts, "nothing listens at READY=1");
-        assert!(version.as_ref().is_ok_and(|version| *version > 0), "no schema at READY=1: {version:?}");
+        assert!(version > 0, "no schema at READY=1");
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(told[0].starts_with("STATUS=opening ") && told[0].contains("inbox.db"), "{told:?}");
         assert_eq!(told[1], format!("READY=1\nSTATUS=listening on {address}\n"));
@@ -181,11 +182,11 @@ fn the_watchdog_is_fed_while_the_database_answers_and_only_then() {
     fed();
 
     // A database that takes no writes, as on a full disk or with a lock, is no reason for a restart.
-    let other = rusqlite::Connection::open(server.database()).unwrap();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let other = Database::open(server.database());
+    other.lock();
     assert_eq!(server.deliver(delivery("m1")).status, 503);
     fed();
-    other.execute_batch("ROLLBACK").unwrap();
+    other.release();
     drop(other);
 
     let hold = "import fcntl, sys\n\

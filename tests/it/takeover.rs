@@ -1,6 +1,6 @@
 //! A database of the original service is migrated in place: nothing is lost, and every row is served as it is.
 
-use crate::harness::{Delivery, Directory, Server, delivery, ids, insert_all, original_database};
+use crate::harness::{Database, Delivery, Directory, Server, delivery, ids};
 use serde_json::{Value, json};
 
 #[test]
@@ -18,8 +18,8 @@ fn a_database_of_the_original_service_is_taken_over_with_every_row_as_it_is() {
             }
         })
         .collect();
-    let mut connection = original_database(&directory);
-    insert_all(&mut connection, &rows);
+    let mut connection = Database::original(&directory);
+    connection.insert_all(&rows);
     drop(connection);
     let mut server = Server::in_directory(directory, &[]);
     rows.sort_by_key(|row| {
@@ -35,11 +35,9 @@ fn a_database_of_the_original_service_is_taken_over_with_every_row_as_it_is() {
         assert_eq!(server.get("/messages").json()["total"], 5_000, "what was stored before is a duplicate");
         server.kill_and_restart();
     }
-    let database = rusqlite::Connection::open(server.database()).unwrap();
-    let version: i64 = database.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-    assert!(version > 0, "the migrations that were applied are recorded");
-    let stored: String =
-        database.query_row("SELECT created_at FROM messages WHERE message_id = 'm0000'", [], |row| row.get(0)).unwrap();
+    let database = Database::open(server.database());
+    assert!(database.version() > 0, "the migrations that were applied are recorded");
+    let stored = database.text("SELECT created_at FROM messages WHERE message_id = 'm0000'");
     assert_eq!(stored, "2025-01-15T10:00:01Z", "columns that are not served are kept, too");
 }
 
@@ -47,10 +45,9 @@ fn a_database_of_the_original_service_is_taken_over_with_every_row_as_it_is() {
 #[test]
 fn odd_rows_are_served_too_and_do_no_harm_to_the_others() {
     let directory = Directory::new();
-    let connection = original_database(&directory);
-    connection
-        .execute_batch(
-            "INSERT INTO messages VALUES
+    let connection = Database::original(&directory);
+    connection.run(
+        "INSERT INTO messages VALUES
                 ('no time', '+1', '+2', 'yesterday', 'a', ''),
                 ('empty time', '+1', '+2', '', 'a', ''),
                 ('offset time', '+1', '+2', '2025-01-15T10:00:00+00:00', 'a', ''),
@@ -62,8 +59,7 @@ fn odd_rows_are_served_too_and_do_no_harm_to_the_others() {
                 ('blob sender', x'2b31', '+2', '2025-01-15T10:00:06Z', 'a', ''),
                 ('long text', '+1', '+2', '2025-01-15T10:00:07Z', printf('%.5000c', 'x'), ''),
                 ('right', '+1', '+2', '2025-01-15T10:00:08Z', 'a', '')",
-        )
-        .unwrap();
+    );
     drop(connection);
     let server = Server::in_directory(directory, &[]);
     let expected = [
@@ -126,8 +122,7 @@ fn an_empty_file_and_an_empty_table_are_taken_over() {
     for prepare in [
         |path| drop(std::fs::write(path, b"")),
         |path| {
-            let connection = rusqlite::Connection::open(path).expect("the file can be created");
-            connection.execute_batch(include_str!("../data/original.sql")).expect("the script is right");
+            Database::open(path).run(include_str!("../data/original.sql"));
         },
     ] {
         let prepare: fn(std::path::PathBuf) = prepare;
@@ -169,7 +164,7 @@ fn the_links_lead_past_message_ids_that_are_no_text() {
                 ('n', '+1', '+2', '2025-01-15T10:00:00Z', 'hello', ''),
                 ('z', '+1', '+2', '2025-01-15T10:00:01Z', 'hello', '')"
         );
-        original_database(&directory).execute_batch(&insert).unwrap();
+        Database::original(&directory).run(&insert);
         let server = Server::in_directory(directory, &[]);
         for filter in ["", "&q=hello", "&from=%2B1", "&since=2025-01-15T10:00:00Z&q=hello"] {
             let (mut next, mut pages) = (Some(format!("/messages?limit=1{filter}")), Vec::new());

@@ -1,8 +1,7 @@
 //! What a reader would check by eye: the module list is the architecture, SQL lies in sql/, and every statement has the
 //! plan that its size needs.
 
-use crate::harness::{Server, delivery};
-use rusqlite::functions::FunctionFlags;
+use crate::harness::{Database, Server, delivery};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -119,19 +118,10 @@ fn no_statement_scans_the_table_or_sorts_it_unless_the_reason_is_known() {
     ];
     let server = Server::start();
     server.deliver(delivery("m1"));
-    let database = rusqlite::Connection::open(server.database()).unwrap();
-    for name in ["moment_us", "moment_ns"] {
-        // The program's own functions; the plan does not depend on what they do.
-        database.create_scalar_function(name, 1, FunctionFlags::SQLITE_DETERMINISTIC, |_| Ok(0)).unwrap();
-    }
+    let database = Database::open(server.database());
     let statements = files("sql").into_iter().filter(|(path, _)| !path.starts_with("sql/migrations"));
     for (path, sql) in statements {
-        let mut plan = database.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap_or_else(|error| {
-            panic!("{}: {error}", path.display());
-        });
-        let mut rows = plan.raw_query();
-        while let Some(row) = rows.next().unwrap() {
-            let step: String = row.get("detail").unwrap();
+        for step in database.plan(&sql) {
             let dear = step.starts_with("SCAN messages") || step.contains("TEMP B-TREE");
             let known = allowed.iter().any(|(file, known, _)| path == Path::new(file) && step.starts_with(known));
             assert!(!dear || known, "{}: {step}\n{sql}", path.display());

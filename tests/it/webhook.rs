@@ -1,6 +1,6 @@
 //! POST /webhook: who may store what, and what everybody else is told.
 
-use crate::harness::{Connection, Delivery, SECRET, Server, delivery, ids, sign};
+use crate::harness::{Connection, Database, Delivery, SECRET, Server, delivery, ids, sign};
 use serde_json::{Value, json};
 use std::sync::Barrier;
 
@@ -448,8 +448,8 @@ fn two_hundred_senders_of_the_same_message_at_once_store_it_once() {
     assert_eq!(server.metric(r#"webhook_requests_total{result="created"}"#), 1.0);
     assert_eq!(server.metric(r#"webhook_requests_total{result="duplicate"}"#), 199.0);
     assert_eq!(server.message_ids(), ["m1"]);
-    let database = rusqlite::Connection::open(server.database()).unwrap();
-    let rows: i64 = database.query_row("SELECT COUNT(*) FROM messages", [], |row| row.get(0)).unwrap();
+    let database = Database::open(server.database());
+    let rows = database.count();
     assert_eq!(rows, 1);
 }
 
