@@ -1,17 +1,18 @@
-//! What the program can do, a file for each subcommand.
+//! What the program can do: a file for each subcommand, then what several of them use.
 
 mod backup;
 mod check;
-mod client;
 mod erase;
 mod export;
 mod health;
 mod import;
-mod progress;
 mod send;
 mod serve;
 mod sign;
 mod verify;
+
+mod client;
+mod progress;
 
 pub use client::Url;
 pub use send::Draft;

@@ -13,16 +13,25 @@
 //! each is waited for, [`request`] reads by [`head`] and [`body`], [`proxies`] says who the client is, [`upstream`] passes
 //! on, [`refusal`] answers what is not passed on, and [`metrics`] has the counts.
 
-mod body;
-mod client;
-mod deadlines;
 mod event_loop;
-mod head;
-mod metrics;
-mod proxies;
-mod refusal;
+
+mod client;
+
+mod deadlines;
+
 mod request;
+
+mod head;
+
+mod body;
+
+mod proxies;
+
 mod upstream;
+
+mod refusal;
+
+mod metrics;
 
 pub use metrics::METRICS;
 pub use proxies::TrustedProxies;

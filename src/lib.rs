@@ -7,7 +7,8 @@
 //! puts the delivery into its [`Line`](store::Line), where one thread commits group after group. Only then is the
 //! [`answer`] counted, logged and written: 200 means on disk.
 //!
-//! The modules are declared in that order, and each uses only those declared below it, so the list is the architecture.
+//! The modules are declared in that order, except that `query` stands below `store`, which reads its selections. Each
+//! uses only those declared below it, and the files of a folder do the same, so these lists are the architecture.
 
 pub mod cli;
 
@@ -27,9 +28,9 @@ pub mod access;
 
 pub mod webhook;
 
-pub mod query;
-
 pub mod store;
+
+pub mod query;
 
 pub mod message;
 

@@ -1,8 +1,14 @@
 //! The query string of /messages: from bytes to a checked [`Selection`], and back to the link of the next page.
 
+mod cursor;
+mod needle;
+
+pub use cursor::Cursor;
+pub(crate) use cursor::Last;
+pub use needle::Needle;
+
 use crate::reply::{Fault, Refusal};
-use crate::store::{Cursor, Needle, Selection, Start};
-use crate::timestamp::Timestamp;
+use crate::timestamp::{Moment, Timestamp};
 use std::borrow::Cow;
 
 /// A page has at most so many messages.
@@ -29,6 +35,30 @@ pub struct Query {
     pub selection: Selection,
     /// The offset to repeat in the answer; 0 with a cursor.
     pub offset: u64,
+}
+
+/// Which messages, in which part of the order.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    /// Those of this sender.
+    pub from: Option<String>,
+    /// Those at this moment or later.
+    pub since: Option<Moment>,
+    /// Those with this in their text.
+    pub needle: Option<Needle>,
+    /// Where in the order the page begins.
+    pub start: Start,
+    /// How many at most.
+    pub limit: usize,
+}
+
+/// Where a page begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// After so many of the matching messages.
+    Offset(u64),
+    /// After the message that the cursor stands for.
+    After(Cursor),
 }
 
 impl<'a> Parameters<'a> {

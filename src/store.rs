@@ -1,61 +1,29 @@
-//! The messages on disk: one SQLite connection, many threads.
+//! The store: the contract between the service and the database that keeps its messages.
 //!
-//! It promises that what the [`Line`] has said to be stored is on disk whatever happens next, that the messages of one
-//! request are stored all or none, that a page and its total are one view, and that no read holds the connection for
-//! more than about 5 ms, nor a commit for longer than its group and a checkpoint take, so that reads and ingest do not
-//! hold up each other. It leaves to its callers what a message is and how an answer looks.
+//! The store promises that what the [`Line`] has reported as stored is on disk whatever happens next, that the messages
+//! of one request are stored all or none, and that a page and its total are one view. No read holds the database for
+//! more than about 5 ms, and no commit for longer than its group and a checkpoint take, so reads and ingest do not hold
+//! up each other. What a message is, and how an answer looks, is left to the callers.
+//!
+//! This file names no engine's types. What an engine does lies in the folder of its name.
 
-mod buckets;
-mod checkpoint;
-mod commit;
-mod count;
-mod files;
 mod line;
-mod maintenance;
+
+mod sqlite;
+
 mod metrics;
-mod needle;
-mod owner;
-mod page;
-mod row;
-mod schema;
-mod search;
-mod tally;
-mod turn;
-mod wal;
-mod walk;
 
-pub use commit::{Outcome, Stored};
 pub use line::Line;
-pub use maintenance::{Export, Filter, Maintenance};
 pub use metrics::METRICS;
-pub use needle::Needle;
-pub use page::{Cursor, Page, Selection, Start};
-pub use row::{Item, Record};
-pub use schema::OpenError;
+pub use sqlite::maintenance::{Export, Maintenance};
 
-use crate::mutex::UNPOISONED;
+use crate::message::Message;
+use crate::query::{Cursor, Needle, Selection};
 use crate::timestamp::Moment;
-use count::{Count, seen};
-use files::{FileId, Files};
-use line::GROUP_MESSAGES_MAX;
-use rusqlite::{Connection, OptionalExtension};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use sqlite::Sqlite;
 use std::fmt;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
-use tally::Tally;
-use turn::{Side, Turns};
-use wal::{Found, Wal};
-
-/// How long a read may take over all its slices. A search of 1,000,000 messages takes less than a second alone, and
-/// several times as long beside full ingest, which has the connection most of the time; the gate waits for 60 s.
-const READ_TIME: Duration = Duration::from_secs(30);
-
-/// How long [`Store::ready`] takes the last write for proof that writing works. However often it is asked, it writes a
-/// block of the log at most every 4 s: 90 MB a day, and nothing while deliveries come in.
-const PROBE_INTERVAL: Duration = Duration::from_secs(4);
+use std::path::{Path, PathBuf};
 
 /// What the store needs to know.
 #[derive(Clone, Debug)]
@@ -67,19 +35,28 @@ pub struct Options {
 }
 
 /// The database, shared by all workers.
-pub struct Store {
-    options: Options,
-    files: Files,
-    turns: Arc<Turns>,
-    /// Held while the checkpointer copies.
-    copying: Arc<Mutex<()>>,
-    /// The last group could not be committed. Cleared when it has been seen that writing works again.
-    write_failed: AtomicBool,
-    searches: AtomicUsize,
+pub enum Store {
+    /// A file of this machine.
+    Sqlite(Sqlite),
 }
 
-/// It is not certain that anything was stored, or nothing could be read. The text is for the log: the client is told to
-/// come again.
+/// What became of one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// It is new, and on disk.
+    Created,
+    /// Its message_id was stored before; nothing was changed.
+    Duplicate,
+}
+
+/// What became of the messages of one delivery, in their order.
+///
+/// [`Stored`] means on disk: after a power cut they are still there. [`Unavailable`] (disk full, database locked by
+/// another process, I/O error) means that it is not certain that any of them is, and that sending them again is safe.
+pub type Outcome = Result<Vec<Stored>, Unavailable>;
+
+/// It is not certain that anything was stored, or nothing could be read. The text is for the log: the client is asked to
+/// retry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unavailable(pub String);
 
@@ -88,14 +65,51 @@ pub struct Unavailable(pub String);
 pub enum ReadError {
     /// The database did not answer.
     Unavailable(Unavailable),
-    /// There was too much to look at in [`READ_TIME`].
+    /// The read had to look at more than it can in the time that it has.
     TimedOut,
-    /// Other programs have changed so much that it could not be counted in [`READ_TIME`]; the next read goes on with it.
+    /// Other programs have changed so much that it could not be counted in that time; the next read continues with it.
     Counting,
     /// As many searches as are allowed are under way.
     TooManySearches,
     /// The message that the cursor stands for is not there any more.
     CursorGone,
+}
+
+/// Why the database could not be opened: which file, what happened, what to do.
+#[derive(Debug)]
+pub struct OpenError {
+    path: PathBuf,
+    what: String,
+}
+
+/// Why a command could not do its work on the database, as the database says it.
+#[derive(Debug)]
+pub struct MaintenanceError(String);
+
+/// A page of messages.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// In the order of the contract: moment, then message_id by bytes.
+    pub items: Vec<Item>,
+    /// How many messages match, on all pages together.
+    pub total: u64,
+    /// Leads to the page after this, when there is one.
+    pub next: Option<Cursor>,
+}
+
+/// A message as /messages lists it. A column that a taken-over row has as NULL is `null`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Item {
+    /// The sender's identifier of the message.
+    pub message_id: Option<String>,
+    /// Who wrote it.
+    pub from: Option<String>,
+    /// To whom.
+    pub to: Option<String>,
+    /// When, exactly as it was sent.
+    pub ts: Option<String>,
+    /// What, if it has text.
+    pub text: Option<String>,
 }
 
 /// What /stats says.
@@ -114,267 +128,137 @@ struct SenderCount {
     count: u64,
 }
 
+/// A message with all its columns, as it is exported and imported. The instant of `ts` is not among them: it follows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The sender's identifier of the message.
+    pub message_id: Option<String>,
+    /// Who wrote it.
+    pub from: Option<String>,
+    /// To whom.
+    pub to: Option<String>,
+    /// When, exactly as it was sent.
+    pub ts: Option<String>,
+    /// What, if it has text.
+    pub text: Option<String>,
+    /// When it was stored.
+    pub created_at: Option<String>,
+}
+
+/// Which messages are exported; those of /messages.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Those of this sender.
+    pub from: Option<String>,
+    /// Those at this moment or later.
+    pub since: Option<Moment>,
+    /// Those with this in their text.
+    pub needle: Option<Needle>,
+}
+
 impl Store {
     /// Opens the database, migrates it and counts what is in it. Fails when another process serves the same database.
     pub fn open(options: Options) -> Result<Store, OpenError> {
-        owner::own(&options.path, schema::create(&options.path)?)?;
-        let connection = schema::open(&options.path)?;
-        let fail = |what: String| OpenError::new(&options.path, what);
-        let files = Files::of(&options.path).map_err(|error| fail(error.to_string()))?;
-        let file = FileId::of(&options.path).ok_or_else(|| fail("it is gone again.".to_owned()))?;
-        let wal = Wal::open(&files.log).map_err(|error| {
-            let what = "Check that the files beside it belong to the user that this runs as.";
-            fail(format!("its write-ahead log: {error}. {what}"))
-        })?;
-        let mut database = Database { connection, files: files.clone(), file, wal, count: Count::default() };
-        let _ = database.wal.prove(&mut database.connection); // a disk that cannot sync yet is found again by the first that writes
-        let turns = Arc::new(Turns::new(database));
-        let counted = turns.view(Deadline::never(), |_| Ok(()));
-        counted.map_err(|error| fail(error.to_string()))?;
-        let copying = Arc::default();
-        checkpoint::start(&turns, &options.path, &copying)
-            .map_err(|error| fail(format!("cannot start a thread: {error}")))?;
-        let write_failed = AtomicBool::new(false);
-        Ok(Store { options, files, turns, copying, write_failed, searches: AtomicUsize::new(0) })
+        Sqlite::open(options).map(Store::Sqlite)
+    }
+
+    /// Commits deliveries as one group: the messages of all of them, or none. `join` adds those that wait, each time that
+    /// the database is this thread's. Returns, in the order in which they joined, what became of each.
+    fn commit(&self, join: impl FnMut(&mut Vec<Vec<Message>>)) -> Result<Vec<Vec<Stored>>, Unavailable> {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.commit(join),
+        }
     }
 
     /// A page of messages and how many match on all pages.
     pub fn page(&self, selection: &Selection) -> Result<Page, ReadError> {
-        let deadline = Deadline::of_read();
-        let Some(needle) = &selection.needle else { return walk::page(&self.turns, selection, deadline) };
-        let under_way = self.searches.fetch_add(1, Ordering::Relaxed);
-        let page = if under_way < self.options.searches_max {
-            search::page(&self.turns, selection, needle, deadline)
-        } else {
-            Err(ReadError::TooManySearches)
-        };
-        self.searches.fetch_sub(1, Ordering::Relaxed);
-        page
+        match self {
+            Store::Sqlite(sqlite) => sqlite.page(selection),
+        }
     }
 
     /// Totals, the most frequent senders, and the first and last timestamp.
     pub fn stats(&self) -> Result<Stats, ReadError> {
-        self.turns.view(Deadline::of_read(), |view| {
-            let ts = |sql| -> rusqlite::Result<Option<String>> {
-                let mut statement = view.connection.prepare_cached(sql)?;
-                statement
-                    .query_row([Moment::UNKNOWN.us], |row| Ok(row::text(row.get_ref(0)?).map(String::from)))
-                    .optional()
-                    .map(Option::flatten)
-            };
-            let top = view.tally.top().map(|(from, count)| SenderCount { from: from.to_owned(), count });
-            Ok(Stats {
-                total_messages: view.tally.total(),
-                senders_count: view.tally.senders(),
-                messages_per_sender: top.collect(),
-                first_message_ts: ts(include_str!("../sql/first_ts.sql"))?,
-                last_message_ts: ts(include_str!("../sql/last_ts.sql"))?,
-            })
-        })
+        match self {
+            Store::Sqlite(sqlite) => sqlite.stats(),
+        }
     }
 
     /// Whether the database answers, and whether it takes writes.
     ///
     /// After a write that failed, this tries a small one itself: a service that is taken out of rotation gets no
-    /// traffic that could show that the cause is gone. When nothing was written for [`PROBE_INTERVAL`], this writes a few
-    /// bytes of the log again, so that a disk that takes no writes is reported before a delivery fails.
+    /// traffic that could show that the cause is gone. Without any write for some seconds, it makes one that leaves no
+    /// trace, so that a disk that takes no writes is reported before a delivery fails.
     pub fn ready(&self) -> Result<(), Unavailable> {
-        let write_failed = &self.write_failed;
-        let mut turn = self.turns.take(Side::Read);
-        turn.check_files().map_err(|error| Unavailable::from(&error))?; // a write to a file that was moved would succeed
-        self.files.check_writable().map_err(Unavailable)?;
-        if write_failed.load(Ordering::Relaxed) {
-            turn.try_write()
-                .map_err(|error| Unavailable(format!("the last write failed, and so does a new one: {error}")))?;
-            write_failed.store(false, Ordering::Relaxed);
-        } else if turn.wal.synced_at().elapsed() >= PROBE_INTERVAL {
-            match turn.probe() {
-                Err(error) if !is_busy(&error) => {
-                    write_failed.store(true, Ordering::Relaxed);
-                    return Err(Unavailable::from(&error));
-                }
-                _ => {} // another program that writes at the moment shows that writing works
-            }
+        match self {
+            Store::Sqlite(sqlite) => sqlite.ready(),
         }
-        turn.answers()
     }
 
-    /// Whether the last write failed, or this user may not write the files. Unlike [`Store::ready`], this never waits for
-    /// the database.
+    /// Whether the last write failed, or writing is not permitted. Unlike [`Store::ready`], this never waits for the
+    /// database.
     pub fn write_failed(&self) -> bool {
-        self.write_failed.load(Ordering::Relaxed) || self.files.check_writable().is_err()
+        match self {
+            Store::Sqlite(sqlite) => sqlite.write_failed(),
+        }
     }
 
     /// Bytes that are left for this user on the file system of the database, if it says so.
     pub fn disk_free(&self) -> Option<u64> {
-        let disk = rustix::fs::statvfs(&self.options.path).ok()?;
-        disk.f_bavail.checked_mul(disk.f_frsize)
+        match self {
+            Store::Sqlite(sqlite) => sqlite.disk_free(),
+        }
     }
 
     /// Whether the database answers a read at all; one that takes no writes for now does.
     pub fn answers(&self) -> Result<(), Unavailable> {
-        self.turns.take(Side::Read).answers()
+        match self {
+            Store::Sqlite(sqlite) => sqlite.answers(),
+        }
     }
 
     /// Bytes of the database file and of its write-ahead log, as far as they can be seen.
     pub fn sizes(&self) -> (Option<u64>, Option<u64>) {
-        let size = |path: &std::path::Path| path.metadata().ok().map(|metadata| metadata.len());
-        (size(&self.files.database), size(&self.files.log))
+        match self {
+            Store::Sqlite(sqlite) => sqlite.sizes(),
+        }
     }
 
     /// Copies the write-ahead log into the database, so that the file alone is whole. Nothing depends on it: the log
     /// is read at the next start.
     pub fn checkpoint(&self) -> Result<(), Unavailable> {
-        let _copying = self.copying.lock().expect(UNPOISONED);
-        let turn = &mut *self.turns.take(Side::Ingest);
-        let whole = turn.check_files().and_then(|()| turn.wal.prove(&mut turn.connection));
-        whole.map_err(|error| Unavailable::from(&error))?;
-        let busy = turn.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
-        match busy {
-            Ok(0) => Ok(()),
-            Ok(_) => Err(Unavailable("another process is reading the database".to_owned())),
-            Err(error) => Err(Unavailable::from(&error)),
+        match self {
+            Store::Sqlite(sqlite) => sqlite.checkpoint(),
         }
     }
 }
 
 /// The version of the SQLite library.
 pub fn sqlite_version() -> &'static str {
-    rusqlite::version()
+    sqlite::version()
 }
 
-/// What the turn is about: the connection, and the counts that belong to what is in it.
-struct Database {
-    connection: Connection,
-    files: Files,
-    /// The file that the connection has open.
-    file: FileId,
-    wal: Wal,
-    count: Count,
-}
-
-/// One state of the database, and the counts that belong to it.
-struct View<'a> {
-    connection: &'a Connection,
-    tally: &'a Tally,
-}
-
-impl Database {
-    /// Reads within one transaction in which the tally is exact. None: it is not yet, and this was a step towards it.
-    fn view<T>(&mut self, read: impl Fn(&View<'_>) -> Result<T, ReadError>) -> Result<Option<T>, ReadError> {
-        if !self.count.is_exact(data_version(&self.connection)?) && !self.fill_moments()? {
-            return Ok(None);
-        }
-        let transaction = self.connection.transaction()?;
-        let data_version = data_version(&transaction)?;
-        if !self.count.is_exact(data_version) {
-            if any_unfilled(&transaction)? {
-                return Ok(None); // written since the look at it above
-            }
-            self.count.step(&transaction, data_version)?;
-            if !self.count.is_exact(data_version) {
-                return Ok(None);
-            }
-        }
-        read(&View { connection: &transaction, tally: &self.count.tally }).map(Some)
-    }
-
-    /// Reads within one transaction what needs no counts: a slice of a read whose first hold has counted.
-    fn slice<T>(&mut self, read: impl FnOnce(&Connection) -> Result<T, ReadError>) -> Result<T, ReadError> {
-        read(&*self.connection.transaction()?)
-    }
-
-    /// Fails when the database does not answer a read.
-    fn answers(&mut self) -> Result<(), Unavailable> {
-        self.slice(|connection| Ok(seen(connection)?)).map(|_| ()).map_err(|error| Unavailable(error.to_string()))
-    }
-
-    /// Gives rows that another program has written their moment: at most as many as one of our COMMITs has messages.
-    /// Whether all rows have theirs. Fails when nothing can be written: without a moment a row is on no page.
-    fn fill_moments(&mut self) -> rusqlite::Result<bool> {
-        if !any_unfilled(&self.connection)? {
-            return Ok(true);
-        }
-        self.wal.prove(&mut self.connection)?;
-        let rows = self.connection.execute(include_str!("../sql/fill_moments.sql"), [GROUP_MESSAGES_MAX as i64])?;
-        Ok(rows < GROUP_MESSAGES_MAX)
-    }
-
-    /// Before every write: the database and its log still have their names. Where the log has been removed, this makes
-    /// a new one; nothing is lost, since SQLite still has the old one open.
-    fn check_files(&mut self) -> rusqlite::Result<()> {
-        self.files.check_database(self.file)?;
-        match self.wal.look_at(&self.files.log)? {
-            Found::Same => Ok(()),
-            Found::Nothing => self.wal.renew(&mut self.connection, &self.files.log),
-            Found::Another => Err(files::moved(
-                &self.files.log,
-                "has been replaced; stop every program that has the database open, and restart the service",
-            )),
-        }
-    }
-
-    /// Writes what is there already without a trace, to see whether the disk takes it.
-    fn probe(&mut self) -> rusqlite::Result<()> {
-        match self.wal.write_header_again(&mut self.connection)? {
-            true => Ok(()),
-            false => self.try_write(), // an empty log has no header yet
-        }
-    }
-
-    /// Writes what is there already, to see whether writing works.
-    fn try_write(&mut self) -> rusqlite::Result<()> {
-        self.wal.prove(&mut self.connection)?;
-        let transaction = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        transaction.pragma_update(None, "user_version", version)?;
-        transaction.commit()?;
-        self.wal.sync()
+impl OpenError {
+    fn new(path: &Path, what: String) -> OpenError {
+        OpenError { path: path.to_owned(), what }
     }
 }
 
-/// Another process has the database locked.
-fn is_busy(error: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
-    error.sqlite_error_code().is_some_and(|code| matches!(code, DatabaseBusy | DatabaseLocked))
-}
-
-/// Whether another program has written rows that have no moment yet.
-fn any_unfilled(connection: &Connection) -> rusqlite::Result<bool> {
-    connection.prepare_cached(include_str!("../sql/any_unfilled.sql"))?.query_row([], |row| row.get(0))
-}
-
-fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
-}
-
-impl View<'_> {
-    /// The highest rowid: rows that are stored later have a higher one.
-    fn row_max(&self) -> Result<i64, ReadError> {
-        let mut statement = self.connection.prepare_cached(include_str!("../sql/rowid_max.sql"))?;
-        Ok(statement.query_row([], |row| row.get(0))?)
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot open the database {}: {}", self.path.display(), self.what)
     }
 }
 
-/// When a read has taken too long.
-#[derive(Clone, Copy)]
-struct Deadline(Option<Instant>);
+impl std::error::Error for OpenError {}
 
-impl Deadline {
-    /// For a read that begins now.
-    fn of_read() -> Deadline {
-        Deadline(Some(Instant::now() + READ_TIME))
-    }
-
-    /// For the start, when there is nothing else to do.
-    fn never() -> Deadline {
-        Deadline(None)
-    }
-
-    fn check(self) -> Result<(), ReadError> {
-        if self.0.is_none_or(|end| Instant::now() < end) { Ok(()) } else { Err(ReadError::TimedOut) }
+impl fmt::Display for MaintenanceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
+
+impl std::error::Error for MaintenanceError {}
 
 impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -389,18 +273,3 @@ impl fmt::Display for ReadError {
         }
     }
 }
-
-impl From<&rusqlite::Error> for Unavailable {
-    fn from(error: &rusqlite::Error) -> Unavailable {
-        Unavailable(error.to_string())
-    }
-}
-
-impl From<rusqlite::Error> for ReadError {
-    fn from(error: rusqlite::Error) -> ReadError {
-        ReadError::Unavailable(Unavailable::from(&error))
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -367,7 +367,8 @@ pub fn fill(path: &Path, size: usize, sample: impl Fn(usize) -> Sample) {
     connection.pragma_update(None, "cache_size", -(4 << 20)).expect("a PRAGMA");
     let transaction = connection.transaction().expect("nobody else");
     let indexes: Vec<(String, String)> = {
-        let mut statement = transaction.prepare(include_str!("../../sql/schema_objects.sql")).expect("the schema");
+        let mut statement =
+            transaction.prepare(include_str!("../../sql/sqlite/schema_objects.sql")).expect("the schema");
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("the schema is read");
         let rows = rows.map(|row: rusqlite::Result<(String, String)>| row.expect("two texts"));
         rows.filter(|(_, sql)| sql.starts_with("CREATE INDEX")).collect()
@@ -376,7 +377,7 @@ pub fn fill(path: &Path, size: usize, sample: impl Fn(usize) -> Sample) {
         transaction.execute_batch(&format!("DROP INDEX {name}")).expect("it is there");
     }
     {
-        let mut insert = transaction.prepare(include_str!("../../sql/insert.sql")).expect("the schema is there");
+        let mut insert = transaction.prepare(include_str!("../../sql/sqlite/insert.sql")).expect("the schema is there");
         (0..size).for_each(|index| insert_one(&mut insert, &sample(index)));
     }
     for (_, sql) in &indexes {
@@ -398,7 +399,7 @@ pub fn raw_rate(path: &Path, samples: &[Sample], rows_per_commit: usize) -> f64 
         let transaction = connection.transaction().expect("nobody else");
         {
             let mut insert =
-                transaction.prepare_cached(include_str!("../../sql/insert.sql")).expect("the schema is there");
+                transaction.prepare_cached(include_str!("../../sql/sqlite/insert.sql")).expect("the schema is there");
             group.iter().for_each(|sample| insert_one(&mut insert, sample));
         }
         transaction.commit().expect("room on the disk");

@@ -2,7 +2,7 @@
 
 use crate::command::{CONFIG, FAILED, Failure, IO_ERROR, database_path, print, tell};
 use crate::config::Config;
-use crate::store::Maintenance;
+use crate::store::{Maintenance, MaintenanceError};
 use std::path::Path;
 
 /// Everything is looked at, whatever was found before. The exit status is that of the first fault.
@@ -29,7 +29,7 @@ pub(super) fn check() -> Result<(), Failure> {
 
 fn check_database(path: &Path) -> Result<(), Failure> {
     let mut database = Maintenance::open(path)?;
-    let unreadable = |error: rusqlite::Error| Failure::failed(format!("the database cannot be read: {error}"));
+    let unreadable = |error: MaintenanceError| Failure::failed(format!("the database cannot be read: {error}"));
     let mut faults = Vec::new();
     report("integrity", database.integrity_faults().map_err(unreadable)?, &mut faults)?;
     database = match database.with_current_schema() {

@@ -3,7 +3,8 @@
 use crate::command::progress::Progress;
 use crate::command::{Failure, open_database};
 use crate::message::Msisdn;
-use crate::store::{Filter, Needle};
+use crate::query::Needle;
+use crate::store::Filter;
 use crate::timestamp::Timestamp;
 use std::io::{ErrorKind, IsTerminal, Write};
 

@@ -5,7 +5,7 @@ Usage: python3 tests/deploy/litestream.py PATH_OF_THE_BINARY
 Senders load the service while Litestream replicates its database to a directory. The service is killed under load and
 started again at once, as a supervisor does, and loaded on. Service and Litestream end in order; then the replica is
 restored elsewhere, has to be whole, and a new service on it has to list every message that was acknowledged. About 20
-seconds. With synchronous=FULL 10 of 12 replicas were malformed after this: src/store/wal.rs says why.
+seconds. With synchronous=FULL 10 of 12 replicas were malformed after this: src/store/sqlite/wal.rs says why.
 """
 
 import json

@@ -39,31 +39,95 @@ fn is_comment(line: &str) -> bool {
     line.trim_start().starts_with("//")
 }
 
+/// The modules that a file declares, in their order.
+fn declared(text: &str) -> Vec<&str> {
+    // A declaration of a file is neither indented nor commented out.
+    let lines = text.lines().filter(|line| line.starts_with("mod ") || line.starts_with("pub"));
+    lines.filter_map(|line| Some(line.strip_suffix(';')?.split_once("mod ")?.1)).collect()
+}
+
+/// The paths of a tree such as `a::{b, c::{d, e}}` at the beginning of a text, and what follows it.
+fn paths<'a>(tree: &'a str, before: &[&'a str], found: &mut Vec<Vec<&'a str>>) -> &'a str {
+    let tree = tree.trim_start();
+    if let Some(mut rest) = tree.strip_prefix('{') {
+        while !rest.is_empty() && !rest.trim_start().starts_with('}') {
+            rest = paths(rest, before, found).trim_start();
+            rest = rest.strip_prefix(',').unwrap_or(rest);
+        }
+        return rest.trim_start().strip_prefix('}').unwrap_or_default();
+    }
+    let end = tree.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(tree.len());
+    let path = [before, &[&tree[..end]]].concat();
+    match tree[end..].strip_prefix("::") {
+        Some(rest) => paths(rest, &path, found),
+        None => {
+            found.push(path);
+            // A name such as `self as x`, or a character that no path has: on to the next of the group.
+            let rest = &tree[end..];
+            &rest[rest.find([',', '}', ';', '\n']).unwrap_or(rest.len())..]
+        }
+    }
+}
+
 #[test]
 fn modules_use_only_modules_that_are_declared_below_them() {
     let sources = sources();
-    let lib = &sources[Path::new("src/lib.rs")];
-    let declared: Vec<&str> = lib
-        .lines()
-        .filter_map(|line| line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';'))
-        .collect();
-    assert!(declared.len() > 5, "{declared:?}");
-    let place = |module: &str| declared.iter().position(|known| *known == module);
+    let lib = Path::new("src/lib.rs");
+    assert!(declared(&sources[lib]).len() > 5, "{:?}", declared(&sources[lib]));
+    let mut looked_at = 0;
     for (path, text) in &sources {
-        let module = path.components().nth(1).and_then(|part| Path::new(part.as_os_str()).file_stem()?.to_str());
-        let Some(user) = module.and_then(place) else { continue }; // lib.rs and main.rs
-        for line in text.lines().filter(|line| !is_comment(line)) {
-            for used in line.split("crate::").skip(1) {
-                let used = used.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
-                let below = place(used).is_some_and(|used| used >= user);
-                assert!(below, "{} uses {used}, which is declared above it:\n{line}", path.display());
-            }
+        let user: Vec<&str> = path.iter().skip(1).filter_map(|part| Path::new(part).file_stem()?.to_str()).collect();
+        if matches!(user[..], ["lib" | "main"]) {
+            continue;
+        }
+        let code: Vec<&str> = text.lines().filter(|line| !is_comment(line)).collect();
+        let above: String = user[..user.len() - 1].iter().map(|module| format!("{module}::")).collect();
+        let code = code.join("\n").replace("super::", &format!("crate::{above}"));
+        let mut used = Vec::new();
+        code.split("crate::").skip(1).for_each(|tree| {
+            paths(tree, &[], &mut used);
+        });
+        for used in used {
+            let depth = user.iter().zip(&used).take_while(|(user, used)| user == used).count();
+            let (Some(user), Some(name)) = (user.get(depth), used.get(depth)) else { continue }; // its own, or its folder
+            let head = match depth {
+                0 => lib.to_owned(),
+                _ => Path::new("src").join(used[..depth].join("/")).with_extension("rs"),
+            };
+            let declared = declared(&sources[&head]);
+            let place = |module: &str| declared.iter().position(|known| *known == module);
+            let Some(used_place) = place(name) else { continue }; // what the head of the folder itself defines
+            let head = head.display();
+            assert!(Some(used_place) >= place(user), "{}: {name} is declared above {user} in {head}", path.display());
+            looked_at += 1;
         }
     }
-    let expected: Vec<PathBuf> = declared.iter().map(|module| format!("src/{module}.rs").into()).collect();
-    for file in &expected {
-        assert!(sources.contains_key(file), "{} is declared but not there", file.display());
+    assert!(looked_at > 100, "only {looked_at} uses were found");
+}
+
+#[test]
+fn every_module_of_the_crate_is_in_a_file_of_its_own() {
+    let sources = sources();
+    for module in declared(&sources[Path::new("src/lib.rs")]) {
+        assert!(sources.contains_key(&Path::new("src").join(module).with_extension("rs")), "there is no {module}");
     }
+}
+
+/// Another engine then touches that engine's folder, and the tests run on it as they are.
+#[test]
+fn the_driver_of_the_database_is_named_only_in_its_folder_and_in_the_helper_of_the_tests() {
+    let driver = concat!("rus", "qlite");
+    let its_own = ["src/store/sqlite.rs", "src/store/sqlite", "tests/it/harness/database.rs", "benches/support"];
+    let mut named = 0;
+    for (path, text) in ["src", "tests/it", "benches"].into_iter().flat_map(files) {
+        if its_own.iter().any(|own| path.starts_with(own)) {
+            named += usize::from(text.contains(driver));
+            continue;
+        }
+        let line = text.lines().find(|line| line.contains(driver));
+        assert_eq!(line, None, "{} names the driver", path.display());
+    }
+    assert!(named > 5, "only {named} files name it at all");
 }
 
 #[test]
@@ -110,16 +174,24 @@ fn every_file_of_sql_is_used_and_every_statement_is_in_one() {
 #[test]
 fn no_statement_scans_the_table_or_sorts_it_unless_the_reason_is_known() {
     let allowed = [
-        ("sql/tally.sql", "SCAN messages", "once at the start"),
-        ("sql/tally_first.sql", "SCAN messages", "read in steps, after another program has changed messages"),
-        ("sql/seen.sql", "SCAN messages_changes", "has one row"),
-        ("sql/page_since_by_sender.sql", "USE TEMP B-TREE FOR LAST TERM OF ORDER BY", "sorts within one nanosecond"),
-        ("sql/page_after_by_sender.sql", "USE TEMP B-TREE FOR LAST TERM OF ORDER BY", "sorts within one nanosecond"),
+        ("sql/sqlite/tally.sql", "SCAN messages", "once at the start"),
+        ("sql/sqlite/tally_first.sql", "SCAN messages", "read in steps, after another program has changed messages"),
+        ("sql/sqlite/seen.sql", "SCAN messages_changes", "has one row"),
+        (
+            "sql/sqlite/page_since_by_sender.sql",
+            "USE TEMP B-TREE FOR LAST TERM OF ORDER BY",
+            "sorts within one nanosecond",
+        ),
+        (
+            "sql/sqlite/page_after_by_sender.sql",
+            "USE TEMP B-TREE FOR LAST TERM OF ORDER BY",
+            "sorts within one nanosecond",
+        ),
     ];
     let server = Server::start();
     server.deliver(delivery("m1"));
     let database = Database::open(server.database());
-    let statements = files("sql").into_iter().filter(|(path, _)| !path.starts_with("sql/migrations"));
+    let statements = files("sql").into_iter().filter(|(path, _)| !path.starts_with("sql/sqlite/migrations"));
     for (path, sql) in statements {
         for step in database.plan(&sql) {
             let dear = step.starts_with("SCAN messages") || step.contains("TEMP B-TREE");

@@ -1,28 +1,30 @@
 //! Removing the messages of one sender, so that they are gone from the files too.
 
-use crate::store::maintenance::{CLOCK_ROWS, Maintenance, PAUSE, Progress};
-use crate::store::schema::LOCK_PATIENCE;
+use crate::store::MaintenanceError;
+use crate::store::sqlite::maintenance::{CLOCK_ROWS, Maintenance, PAUSE, Progress};
+use crate::store::sqlite::schema::LOCK_PATIENCE;
 use rusqlite::named_params;
 use std::time::Instant;
 
 impl Maintenance {
     /// How many messages a sender has.
-    pub fn count_of_sender(&self, from: &str) -> rusqlite::Result<u64> {
+    pub fn count_of_sender(&self, from: &str) -> Result<u64, MaintenanceError> {
         let count: i64 =
-            self.connection.query_row(include_str!("../../../sql/count_of_sender.sql"), [from], |row| row.get(0))?;
+            self.connection
+                .query_row(include_str!("../../../../sql/sqlite/count_of_sender.sql"), [from], |row| row.get(0))?;
         Ok(count as u64) // COUNT(*) is never negative
     }
 
     /// Removes a sender's messages in short transactions, and calls `removed` with how many after each. On an error,
     /// those of some transactions are removed, and it can be called again.
-    pub fn erase(&mut self, from: &str, mut removed: impl FnMut(u64)) -> rusqlite::Result<()> {
+    pub fn erase(&mut self, from: &str, mut removed: impl FnMut(u64)) -> Result<(), MaintenanceError> {
         // Without it, a removed row's bytes stay in the file until something else needs the room. Copies of rows that were
         // moved before are for scrub.rs.
         self.connection.pragma_update_and_check(None, "secure_delete", 1, |_| Ok(()))?;
         loop {
             let mut count = 0;
             let progress = self.write_for_a_while(|transaction| {
-                let mut erase = transaction.prepare_cached(include_str!("../../../sql/erase.sql"))?;
+                let mut erase = transaction.prepare_cached(include_str!("../../../../sql/sqlite/erase.sql"))?;
                 let erased = erase.execute(named_params! { ":from": from, ":limit": CLOCK_ROWS as i64 })?;
                 count += erased as u64;
                 Ok(if erased < CLOCK_ROWS { Progress::Done } else { Progress::More })
@@ -36,7 +38,7 @@ impl Maintenance {
 
     /// Copies the write-ahead log, in which removed messages may still stand, into the database and empties it. False
     /// when somebody has been reading the old state for all of the time that a command waits.
-    pub fn empty_wal(&self) -> rusqlite::Result<bool> {
+    pub fn empty_wal(&self) -> Result<bool, MaintenanceError> {
         let deadline = Instant::now() + LOCK_PATIENCE;
         loop {
             let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";

@@ -1,19 +1,21 @@
 //! Opening the database file and bringing its schema up to date.
 
-use crate::store::row::text;
+use crate::store::OpenError;
+use crate::store::sqlite::value::text;
 use crate::timestamp::{Moment, Timestamp};
 use rusqlite::config::DbConfig;
 use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
-use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// Applied in order, each in one transaction; `user_version` is the number of those applied. Never edited once released.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("../../sql/migrations/0001_messages.sql"), include_str!("../../sql/migrations/0002_moments.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../../sql/sqlite/migrations/0001_messages.sql"),
+    include_str!("../../../sql/sqlite/migrations/0002_moments.sql"),
+];
 
 /// Before this version two connections that write and checkpoint at the same time could lose a commit (the WAL-reset bug,
 /// <https://sqlite.org/wal.html>), and a backup tool beside the service is such a second connection.
@@ -33,27 +35,6 @@ pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(60);
 /// which is noise. For the same reason there is no mmap (`mmap_size`): no read was faster, and an I/O error would be a
 /// SIGBUS.
 const CACHE_KIB: i64 = 16 << 10;
-
-/// Why the database could not be opened: which file, what happened, what to do.
-#[derive(Debug)]
-pub struct OpenError {
-    path: PathBuf,
-    what: String,
-}
-
-impl OpenError {
-    pub(super) fn new(path: &Path, what: String) -> OpenError {
-        OpenError { path: path.to_owned(), what }
-    }
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot open the database {}: {}", self.path.display(), self.what)
-    }
-}
-
-impl std::error::Error for OpenError {}
 
 /// Makes sure that there is a file, and opens it. SQLite has not looked at the file yet, which may be no database.
 pub(super) fn create(path: &Path) -> Result<File, OpenError> {
@@ -152,7 +133,7 @@ pub(super) fn differences(connection: &Connection) -> rusqlite::Result<Vec<Strin
 
 /// Indexes and triggers: name and text.
 fn objects(connection: &Connection) -> rusqlite::Result<Vec<(String, String)>> {
-    let mut statement = connection.prepare(include_str!("../../sql/schema_objects.sql"))?;
+    let mut statement = connection.prepare(include_str!("../../../sql/sqlite/schema_objects.sql"))?;
     statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 

@@ -18,7 +18,7 @@
 //! checkpoint and may see it first, and that it still has in memory what it could not write, to be written again (ext4
 //! and XFS do, Btrfs does not). Other programs that checkpoint or append meanwhile know nothing of it.
 
-use crate::store::files::{FileId, moved};
+use crate::store::sqlite::files::{FileId, moved};
 use rusqlite::{Connection, TransactionBehavior, ffi};
 use std::fmt::Display;
 use std::fs::{File, OpenOptions};

@@ -3,9 +3,9 @@
 //! A slice is one read transaction and so much memory. What is done with it happens after the transaction has ended:
 //! a reader that takes its time would keep the service's write-ahead log from being copied into the database.
 
-use crate::store::maintenance::Maintenance;
-use crate::store::needle::Needle;
-use crate::store::row::{Record, moment};
+use crate::store::sqlite::maintenance::Maintenance;
+use crate::store::sqlite::row::moment;
+use crate::store::{Filter, MaintenanceError, Record};
 use crate::timestamp::{Moment, Timestamp};
 
 /// Rows that are looked at in one slice.
@@ -13,17 +13,6 @@ const SLICE_ROWS: usize = 1000;
 
 /// Text after which a slice ends: a message_id may be as long as a body.
 const SLICE_BYTES: usize = 1 << 20;
-
-/// Which messages; those of /messages.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    /// Those of this sender.
-    pub from: Option<String>,
-    /// Those at this moment or later.
-    pub since: Option<Moment>,
-    /// Those with this in their text.
-    pub needle: Option<Needle>,
-}
 
 /// An export under way.
 pub struct Export<'a> {
@@ -38,19 +27,21 @@ pub struct Export<'a> {
 
 impl Maintenance {
     /// The messages that match, in the order in which they were stored.
-    pub fn export(&self, filter: Filter) -> rusqlite::Result<Export<'_>> {
-        let row_max = self.connection.query_row(include_str!("../../../sql/rowid_max.sql"), [], |row| row.get(0))?;
+    pub fn export(&self, filter: Filter) -> Result<Export<'_>, MaintenanceError> {
+        let row_max =
+            self.connection.query_row(include_str!("../../../../sql/sqlite/rowid_max.sql"), [], |row| row.get(0))?;
         Ok(Export { maintenance: self, filter, row: i64::MIN, row_max, scratch: Vec::new() })
     }
 }
 
 impl Export<'_> {
     /// The next messages, which may be none of those that were looked at; None at the end.
-    pub fn slice(&mut self) -> rusqlite::Result<Option<Vec<Record>>> {
+    pub fn slice(&mut self) -> Result<Option<Vec<Record>>, MaintenanceError> {
         if self.row == self.row_max {
             return Ok(None);
         }
-        let mut statement = self.maintenance.connection.prepare_cached(include_str!("../../../sql/export.sql"))?;
+        let mut statement =
+            self.maintenance.connection.prepare_cached(include_str!("../../../../sql/sqlite/export.sql"))?;
         let mut rows = statement.query([self.row, self.row_max])?;
         let (mut slice, mut bytes, mut read) = (Vec::new(), 0, 0);
         while read < SLICE_ROWS && bytes < SLICE_BYTES {

@@ -21,7 +21,7 @@ impl Needle {
 
     /// Whether the text, in UTF-8 or what another program took for it, holds the needle. `scratch` is room that one
     /// caller's many calls share.
-    pub(super) fn is_in(&self, text: &[u8], scratch: &mut Vec<u8>) -> bool {
+    pub(crate) fn is_in(&self, text: &[u8], scratch: &mut Vec<u8>) -> bool {
         scratch.clear();
         if self.is_ascii {
             // The common case, a quarter of the time: every other character folds to itself or to others that are not

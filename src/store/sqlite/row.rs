@@ -1,42 +1,15 @@
 //! Rows as they come out of the database, whatever another program has put in.
 
+use crate::query::{Cursor, Last};
+use crate::store::sqlite::value::text;
+use crate::store::{Item, Page, Record};
 use crate::timestamp::Moment;
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
-use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
-/// A message as /messages lists it. A column that a taken-over row has as NULL is `null`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Item {
-    /// The sender's identifier of the message.
-    pub message_id: Option<String>,
-    /// Who wrote it.
-    pub from: Option<String>,
-    /// To whom.
-    pub to: Option<String>,
-    /// When, exactly as it was sent.
-    pub ts: Option<String>,
-    /// What, if it has text.
-    pub text: Option<String>,
-}
-
-/// A message with all its columns, as it is exported and imported. The instant of `ts` is not among them: it follows.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    /// The sender's identifier of the message.
-    pub message_id: Option<String>,
-    /// Who wrote it.
-    pub from: Option<String>,
-    /// To whom.
-    pub to: Option<String>,
-    /// When, exactly as it was sent.
-    pub ts: Option<String>,
-    /// What, if it has text.
-    pub text: Option<String>,
-    /// When it was stored.
-    pub created_at: Option<String>,
-}
+/// Most bytes of a message_id in a cursor. Percent-encoded they triple, and a request's head has 16 KiB.
+const CURSOR_ID_BYTES_MAX: usize = 1024;
 
 impl Record {
     /// Reads a row of sql/export.sql.
@@ -75,6 +48,15 @@ impl Placed {
             moment: moment(row, 6)?,
         })
     }
+
+    /// The cursor that leads on from this message.
+    fn cursor(&self) -> Cursor {
+        let last = match &self.item.message_id {
+            Some(id) if self.id_is_text && id.len() <= CURSOR_ID_BYTES_MAX => Last::Id(id.clone()),
+            _ => Last::Row(self.row),
+        };
+        Cursor { moment: self.moment, last }
+    }
 }
 
 /// The moment in the columns `column` (ts_us) and the next (ts_ns).
@@ -84,12 +66,10 @@ pub(super) fn moment(row: &Row<'_>, column: usize) -> rusqlite::Result<Moment> {
     Ok(Moment { us: us.unwrap_or(Moment::UNKNOWN.us), ns: ns.unwrap_or(0) })
 }
 
-/// A value as text, whatever its type: SQLite columns take any, and a taken-over row is served as it is.
-pub(super) fn text(value: ValueRef<'_>) -> Option<Cow<'_, str>> {
-    match value {
-        ValueRef::Null => None,
-        ValueRef::Integer(number) => Some(number.to_string().into()),
-        ValueRef::Real(number) => Some(number.to_string().into()),
-        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(String::from_utf8_lossy(bytes)),
-    }
+/// A page of at most `limit` rows, and the cursor when there were more.
+pub(super) fn finish(mut rows: Vec<Placed>, total: u64, limit: usize) -> Page {
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = rows.last().filter(|_| more).map(Placed::cursor);
+    Page { items: rows.into_iter().map(|placed| placed.item).collect(), total, next }
 }

@@ -6,7 +6,7 @@
 //! flock(2) locks the inode, so links and relative paths make no difference. The kernel releases the lock when the
 //! process ends, by `kill -9` too. SQLite locks with fcntl(2), which is independent of flock on a local file system.
 
-use crate::store::schema::OpenError;
+use crate::store::OpenError;
 use std::fs::{File, Metadata, TryLockError};
 use std::os::fd::IntoRawFd;
 use std::os::unix::fs::MetadataExt;

@@ -5,15 +5,21 @@
 //! notices by `PRAGMA data_version`, and counts what was appended, or everything anew.
 
 mod backup;
+
 mod check;
+
 mod erase;
-mod export;
+
 mod import;
+
+mod export;
+
 mod scrub;
 
-pub use export::{Export, Filter};
+pub use export::Export;
 
-use crate::store::schema::{self, OpenError};
+use crate::store::OpenError;
+use crate::store::sqlite::schema;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

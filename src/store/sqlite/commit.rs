@@ -1,11 +1,14 @@
 //! One group, one COMMIT, one fsync.
 
 use crate::message::Message;
-use crate::store::count::seen;
+use crate::store::Stored;
 use crate::store::metrics;
-use crate::store::turn::Side;
-use crate::store::{Database, Store, Unavailable, is_busy};
+use crate::store::sqlite::count::seen;
+use crate::store::sqlite::database::Database;
+use crate::store::sqlite::error::is_busy;
+use crate::store::sqlite::turn::{Side, Turns};
 use rusqlite::TransactionBehavior;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -16,46 +19,32 @@ const BUSY_PATIENCE: Duration = Duration::from_secs(2);
 /// Between two attempts to get the lock. The connection is free meanwhile, so reads go on.
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
-/// What became of one message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stored {
-    /// It is new, and on disk.
-    Created,
-    /// Its message_id was stored before; nothing was changed.
-    Duplicate,
-}
-
-/// What became of the messages of one delivery, in their order.
-///
-/// [`Stored`] means on disk: after a power cut they are still there. [`Unavailable`] (disk full, database locked by
-/// another process, I/O error) means that it is not certain that any of them is, and that sending them again is safe.
-pub type Outcome = Result<Vec<Stored>, Unavailable>;
-
-impl Store {
-    /// Commits deliveries as one group: the messages of all of them, or none. `join` adds those that wait, each time that
-    /// the connection is this thread's. Returns, in the order in which they joined, what became of each.
-    pub(super) fn commit(&self, mut join: impl FnMut(&mut Vec<Vec<Message>>)) -> Result<Vec<Vec<Stored>>, Unavailable> {
-        let deadline = Instant::now() + BUSY_PATIENCE;
-        let mut deliveries = Vec::new();
-        let result = loop {
-            let mut database = self.turns.take(Side::Ingest);
-            join(&mut deliveries);
-            if deliveries.iter().all(Vec::is_empty) {
-                return Ok(vec![Vec::new(); deliveries.len()]);
+/// Commits deliveries as one group: the messages of all of them, or none. `join` adds those that wait, each time that
+/// the connection is this thread's. Returns, in the order in which they joined, what became of each. `write_failed` is
+/// what the last write showed; deliveries without messages write nothing and leave it as it is.
+pub(super) fn commit(
+    turns: &Turns,
+    mut join: impl FnMut(&mut Vec<Vec<Message>>),
+    write_failed: &AtomicBool,
+) -> rusqlite::Result<Vec<Vec<Stored>>> {
+    let deadline = Instant::now() + BUSY_PATIENCE;
+    let mut deliveries = Vec::new();
+    loop {
+        let mut database = turns.take(Side::Ingest);
+        join(&mut deliveries);
+        if deliveries.iter().all(Vec::is_empty) {
+            return Ok(vec![Vec::new(); deliveries.len()]);
+        }
+        match database.write(&deliveries) {
+            Err(error) if is_busy(&error) && Instant::now() < deadline => {
+                drop(database);
+                std::thread::sleep(BUSY_PAUSE);
             }
-            match database.write(&deliveries) {
-                Err(error) if is_busy(&error) && Instant::now() < deadline => {
-                    drop(database);
-                    std::thread::sleep(BUSY_PAUSE);
-                }
-                result => break result,
+            result => {
+                write_failed.store(result.is_err(), Relaxed);
+                return result;
             }
-        };
-        self.write_failed.store(result.is_err(), Relaxed);
-        result.map_err(|error| {
-            metrics::COMMIT_FAILURES.count();
-            Unavailable::from(&error)
-        })
+        }
     }
 }
 
@@ -71,7 +60,7 @@ impl Database {
         let (_, row_max) = seen(&transaction)?;
         let mut stored = Vec::with_capacity(deliveries.len());
         {
-            let mut insert = transaction.prepare_cached(include_str!("../../sql/insert.sql"))?;
+            let mut insert = transaction.prepare_cached(include_str!("../../../sql/sqlite/insert.sql"))?;
             for messages in deliveries {
                 let outcomes = messages.iter().map(|message| {
                     let Message { id, from, to, ts, text } = message;

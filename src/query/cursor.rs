@@ -1,44 +1,7 @@
-//! Pages of messages: what is asked for, the cursor that leads on, and the answer.
+//! The cursor that leads from one page to the next.
 
-use crate::store::needle::Needle;
-use crate::store::row::{Item, Placed};
 use crate::timestamp::Moment;
 use std::fmt;
-
-/// Which messages, in which part of the order.
-#[derive(Clone, Debug)]
-pub struct Selection {
-    /// Those of this sender.
-    pub from: Option<String>,
-    /// Those at this moment or later.
-    pub since: Option<Moment>,
-    /// Those with this in their text.
-    pub needle: Option<Needle>,
-    /// Where in the order the page begins.
-    pub start: Start,
-    /// How many at most.
-    pub limit: usize,
-}
-
-/// Where a page begins.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// After so many of the matching messages.
-    Offset(u64),
-    /// After the message that the cursor stands for.
-    After(Cursor),
-}
-
-/// A page of messages.
-#[derive(Clone, Debug)]
-pub struct Page {
-    /// In the order of the contract: moment, then message_id by bytes.
-    pub items: Vec<Item>,
-    /// How many messages match, on all pages together.
-    pub total: u64,
-    /// Leads to the page after this, when there is one.
-    pub next: Option<Cursor>,
-}
 
 /// The place of a message in the order, as text `MICROSECONDS.NANOSECONDS.MESSAGE_ID`.
 ///
@@ -46,18 +9,15 @@ pub struct Page {
 /// message_id too long for a request's head, or that is no text, is replaced by its row: `MICROSECONDS.NANOSECONDS~ROW`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    pub(super) moment: Moment,
-    pub(super) last: Last,
+    pub(crate) moment: Moment,
+    pub(crate) last: Last,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Last {
+pub(crate) enum Last {
     Id(String),
     Row(i64),
 }
-
-/// Most bytes of a message_id in a cursor. Percent-encoded they triple, and a request's head has 16 KiB.
-const CURSOR_ID_BYTES_MAX: usize = 1024;
 
 impl Cursor {
     /// Reads a cursor's text. None for what no cursor looks like.
@@ -71,14 +31,6 @@ impl Cursor {
         let ns = ns.parse().ok().filter(|ns| (0..1000).contains(ns))?;
         Some(Cursor { moment: Moment { us, ns }, last })
     }
-
-    pub(super) fn of(placed: &Placed) -> Cursor {
-        let last = match &placed.item.message_id {
-            Some(id) if placed.id_is_text && id.len() <= CURSOR_ID_BYTES_MAX => Last::Id(id.clone()),
-            _ => Last::Row(placed.row),
-        };
-        Cursor { moment: placed.moment, last }
-    }
 }
 
 impl fmt::Display for Cursor {
@@ -89,14 +41,6 @@ impl fmt::Display for Cursor {
             Last::Row(row) => write!(f, "{us}.{ns}~{row}"),
         }
     }
-}
-
-/// A page of at most `limit` rows, and the cursor when there were more.
-pub(super) fn finish(mut rows: Vec<Placed>, total: u64, limit: usize) -> Page {
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next = rows.last().filter(|_| more).map(Cursor::of);
-    Page { items: rows.into_iter().map(|placed| placed.item).collect(), total, next }
 }
 
 #[cfg(test)]

@@ -9,7 +9,9 @@
 //!    most one commit.
 
 use crate::mutex::UNPOISONED;
-use crate::store::{Database, Deadline, ReadError, View};
+use crate::store::ReadError;
+use crate::store::sqlite::database::{Database, View};
+use crate::store::sqlite::deadline::Deadline;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Condvar, Mutex, MutexGuard};
 

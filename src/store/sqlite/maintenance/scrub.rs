@@ -9,7 +9,8 @@
 //!
 //! Up to three bytes between two rows, which are too few for SQLite to use again, are left.
 
-use crate::store::maintenance::{Maintenance, Progress};
+use crate::store::MaintenanceError;
+use crate::store::sqlite::maintenance::{Maintenance, Progress};
 use rusqlite::Connection;
 use std::collections::HashSet;
 use std::iter::once;
@@ -33,7 +34,7 @@ impl Maintenance {
     /// Overwrites with zeros what the unused parts of the file still hold. Calls `looked_at` with the pages that are done
     /// and with all. False, and nothing is overwritten, for a file of 128 GiB or with auto_vacuum: there, a page's first
     /// byte does not say what the page is.
-    pub fn scrub(&mut self, mut looked_at: impl FnMut(u64, u64)) -> rusqlite::Result<bool> {
+    pub fn scrub(&mut self, mut looked_at: impl FnMut(u64, u64)) -> Result<bool, MaintenanceError> {
         let auto_vacuum: i64 = self.connection.pragma_query_value(None, "auto_vacuum", |row| row.get(0))?;
         let mut first = 1;
         loop {
@@ -49,7 +50,8 @@ impl Maintenance {
             let found = to_overwrite(&*self.connection.transaction()?, batch.clone())?;
             if !found.is_empty() {
                 self.write_for_a_while(|transaction| {
-                    let mut write = transaction.prepare_cached(include_str!("../../../sql/overwrite_raw_page.sql"))?;
+                    let mut write =
+                        transaction.prepare_cached(include_str!("../../../../sql/sqlite/overwrite_raw_page.sql"))?;
                     for (number, page) in to_overwrite(transaction, batch.clone())? {
                         write.execute((number, page))?;
                     }
@@ -141,7 +143,9 @@ fn page_count(connection: &Connection) -> rusqlite::Result<u32> {
 }
 
 fn raw_page(connection: &Connection, number: u32) -> rusqlite::Result<Vec<u8>> {
-    connection.prepare_cached(include_str!("../../../sql/raw_page.sql"))?.query_row([number], |row| row.get(0))
+    connection
+        .prepare_cached(include_str!("../../../../sql/sqlite/raw_page.sql"))?
+        .query_row([number], |row| row.get(0))
 }
 
 fn be_u16(bytes: &[u8], at: usize) -> Option<u16> {

@@ -1,13 +1,17 @@
 //! The tally beside SQL, over random histories in which another process writes too.
 
 use super::*;
-use crate::message::{Message, MessageId, Msisdn};
+use crate::message::{MessageId, Msisdn};
+use crate::query::Start;
+use crate::store::Outcome;
 use crate::timestamp::Timestamp;
+use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use std::path::PathBuf;
 
 /// A store in a directory of its own, and another connection to its file.
 struct Two {
-    store: Arc<Store>,
+    store: Sqlite,
     other: Connection,
     directory: PathBuf,
 }
@@ -18,7 +22,7 @@ impl Two {
         std::fs::create_dir(&directory).unwrap();
         let path = directory.join("inbox.db");
         let options = Options { path: path.clone(), searches_max: 1 };
-        let store = Arc::new(Store::open(options).unwrap());
+        let store = Sqlite::open(options).unwrap();
         Two { store, other: Connection::open(path).unwrap(), directory }
     }
 
@@ -108,7 +112,7 @@ fn totals_and_stats_are_those_of_sql_whoever_writes() {
                 4 => sql("CREATE TABLE IF NOT EXISTS of_another_program (x)"),
                 5 => {
                     // As `import` does it: a connection that appends without triggers.
-                    crate::store::schema::append_silently(&two.other).unwrap();
+                    schema::append_silently(&two.other).unwrap();
                     let appended = sql(&format!(
                         "INSERT OR IGNORE INTO messages SELECT 'a{}', '+4', '+1', ts, NULL, '', ts_us, ts_ns FROM messages LIMIT 1",
                         fastrand::u32(0..50)
@@ -192,7 +196,7 @@ fn a_sender_that_becomes_frequent_amid_what_another_process_has_appended_is_coun
     let two = Two::open();
     two.commit(vec![message(1, 2, "2025-01-15T10:00:00Z")]).unwrap();
     agree(&two);
-    crate::store::schema::append_silently(&two.other).unwrap(); // as `import` does it
+    schema::append_silently(&two.other).unwrap(); // as `import` does it
     let append = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9000)
                   INSERT INTO messages SELECT 'n' || i, '+2', '+1', ts, NULL, '', ts_us, ts_ns FROM n, messages";
     two.other.execute(append, []).unwrap();
@@ -211,4 +215,14 @@ fn the_messages_of_one_request_are_stored_all_or_none() {
     assert_eq!(two.count("1"), 1);
     assert!(two.commit(vec![message(4, 1, "2025-01-15T10:00:00Z")]).is_ok(), "the next group starts clean");
     agree(&two);
+}
+
+#[test]
+fn a_group_of_refusals_does_not_hide_that_the_last_write_failed() {
+    let two = Two::open();
+    two.other.execute_batch("CREATE UNIQUE INDEX one ON messages (to_msisdn)").unwrap();
+    two.commit(vec![message(1, 1, "2025-01-15T10:00:00Z")]).unwrap();
+    two.commit(vec![message(2, 1, "2025-01-15T10:00:00Z")]).unwrap_err();
+    assert_eq!(two.commit(Vec::new()), Ok(Vec::new()));
+    assert!(two.store.write_failed());
 }

@@ -1,7 +1,7 @@
 -- The instant of ts as integers, since text does not sort by time (`10:00:00.5Z` < `10:00:00Z`).
--- moment_us and moment_ns are functions of the program (src/store/schema.rs). A ts that cannot be read, which only a
+-- moment_us and moment_ns are functions of the program (src/store/sqlite/schema.rs). A ts that cannot be read, which only a
 -- database taken over can hold, gets the smallest integer.
--- NULL means "not known yet": another program has written the row, and src/store.rs fills it in at the next read.
+-- NULL means "not known yet": another program has written the row, and src/store/sqlite/database.rs fills it in at the next read.
 ALTER TABLE messages ADD COLUMN ts_us INTEGER;  -- microseconds since 1970 UTC, rounded down
 ALTER TABLE messages ADD COLUMN ts_ns INTEGER;  -- nanoseconds beyond ts_us, 0 to 999
 
@@ -24,7 +24,7 @@ END;
 
 -- How often another program has changed messages, so that a service can tell from a change of the file (PRAGMA
 -- data_version) whether its counts still hold: Litestream, for one, changes tables of its own all the time. The program
--- itself turns triggers off where it only appends, so they cost it nothing (src/store/schema.rs).
+-- itself turns triggers off where it only appends, so they cost it nothing (src/store/sqlite/schema.rs).
 CREATE TABLE messages_changes (n INTEGER NOT NULL);
 INSERT INTO messages_changes VALUES (0);
 CREATE TRIGGER messages_inserted AFTER INSERT ON messages BEGIN UPDATE messages_changes SET n = n + 1; END;

@@ -7,7 +7,7 @@
 //! The connection is opened for each time: as long as it is open, a log that was removed cannot be made again (wal.rs).
 
 use crate::mutex::UNPOISONED;
-use crate::store::turn::{Side, Turns};
+use crate::store::sqlite::turn::{Side, Turns};
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};

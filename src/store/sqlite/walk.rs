@@ -5,11 +5,13 @@
 //! was the highest at the start, and are left out. All but a page of a deep offset is read in the hold that told that
 //! highest rowid.
 
-use crate::store::buckets::Since;
-use crate::store::page::{Cursor, Last, Page, Selection, Start, finish};
-use crate::store::row::{Placed, moment};
-use crate::store::turn::{Side, Turns};
-use crate::store::{Deadline, ReadError, View};
+use crate::query::{Cursor, Last, Selection, Start};
+use crate::store::sqlite::buckets::Since;
+use crate::store::sqlite::database::View;
+use crate::store::sqlite::deadline::Deadline;
+use crate::store::sqlite::row::{Placed, finish, moment};
+use crate::store::sqlite::turn::{Side, Turns};
+use crate::store::{Page, ReadError};
 use crate::timestamp::Moment;
 use rusqlite::{CachedStatement, Connection, ToSql, named_params};
 
@@ -166,8 +168,8 @@ impl Walk<'_> {
     fn seek(&self, at: Moment, messages: u64) -> Result<Option<Moment>, ReadError> {
         self.deadline.check()?;
         let sql = match self.along {
-            Along::Moment => include_str!("../../sql/seek_by_moment.sql"),
-            Along::Sender(_) => include_str!("../../sql/seek_by_sender.sql"),
+            Along::Moment => include_str!("../../../sql/sqlite/seek_by_moment.sql"),
+            Along::Sender(_) => include_str!("../../../sql/sqlite/seek_by_sender.sql"),
         };
         self.turns.take(Side::Read).slice(|connection| {
             let mut statement = connection.prepare_cached(sql)?;
@@ -183,8 +185,8 @@ impl Walk<'_> {
     fn count_slice(&self, at: Moment, end: Moment) -> Result<u64, ReadError> {
         self.deadline.check()?;
         let sql = match self.along {
-            Along::Moment => include_str!("../../sql/count_by_moment.sql"),
-            Along::Sender(_) => include_str!("../../sql/count_by_sender.sql"),
+            Along::Moment => include_str!("../../../sql/sqlite/count_by_moment.sql"),
+            Along::Sender(_) => include_str!("../../../sql/sqlite/count_by_sender.sql"),
         };
         self.turns.take(Side::Read).slice(|connection| {
             let mut statement = connection.prepare_cached(sql)?;
@@ -208,7 +210,7 @@ impl Walk<'_> {
             Last::Id(id) => return Ok(Skip::Past(id)),
             Last::Row(row) => row,
         };
-        let mut statement = connection.prepare_cached(include_str!("../../sql/rank_of_row.sql"))?;
+        let mut statement = connection.prepare_cached(include_str!("../../../sql/sqlite/rank_of_row.sql"))?;
         let Moment { us, ns } = &cursor.moment;
         let parameters = named_params! { ":row": row, ":us": us, ":ns": ns, ":from": self.along.sender() };
         match statement.query_row(parameters, |row| row.get::<_, i64>(0))? {
@@ -220,10 +222,10 @@ impl Walk<'_> {
     /// The rows of the page, and one more, so that it is known whether another page follows.
     fn rows(&self, connection: &Connection, at: Moment, skip: Skip<'_>) -> Result<Vec<Placed>, ReadError> {
         let sql = match (self.along, &skip) {
-            (Along::Moment, Skip::Rows(_)) => include_str!("../../sql/page_since_by_moment.sql"),
-            (Along::Moment, Skip::Past(_)) => include_str!("../../sql/page_after_by_moment.sql"),
-            (Along::Sender(_), Skip::Rows(_)) => include_str!("../../sql/page_since_by_sender.sql"),
-            (Along::Sender(_), Skip::Past(_)) => include_str!("../../sql/page_after_by_sender.sql"),
+            (Along::Moment, Skip::Rows(_)) => include_str!("../../../sql/sqlite/page_since_by_moment.sql"),
+            (Along::Moment, Skip::Past(_)) => include_str!("../../../sql/sqlite/page_after_by_moment.sql"),
+            (Along::Sender(_), Skip::Rows(_)) => include_str!("../../../sql/sqlite/page_since_by_sender.sql"),
+            (Along::Sender(_), Skip::Past(_)) => include_str!("../../../sql/sqlite/page_after_by_sender.sql"),
         };
         let limit = self.limit as i64 + 1; // at most 101
         let mut statement = connection.prepare_cached(sql)?;

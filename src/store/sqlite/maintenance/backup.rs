@@ -1,7 +1,8 @@
 //! A copy of the database, made while others write (<https://www.sqlite.org/backup.html>).
 
-use crate::store::maintenance::Maintenance;
-use crate::store::maintenance::check::integrity_faults;
+use crate::store::MaintenanceError;
+use crate::store::sqlite::maintenance::Maintenance;
+use crate::store::sqlite::maintenance::check::integrity_faults;
 use rusqlite::Connection;
 use rusqlite::backup::{self, StepResult};
 use std::path::Path;
@@ -12,7 +13,7 @@ const STEP_PAGES: i32 = 1024;
 impl Maintenance {
     /// Copies the database as it is now into an empty file, calling `copied` with the pages that are done and with all.
     /// Then checks the copy, and returns what `PRAGMA integrity_check` has found.
-    pub fn backup(&mut self, into: &Path, mut copied: impl FnMut(u64, u64)) -> rusqlite::Result<Vec<String>> {
+    pub fn backup(&mut self, into: &Path, mut copied: impl FnMut(u64, u64)) -> Result<Vec<String>, MaintenanceError> {
         let mut copy = Connection::open(into)?;
         // Nobody trusts the file before it has its name, and before that it is synced as a whole.
         copy.pragma_update(None, "synchronous", 0)?;

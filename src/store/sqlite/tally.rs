@@ -4,8 +4,9 @@
 //! says how it stays exact whoever else writes. It takes about 120 bytes per sender, 10 KiB more per frequent one, and
 //! 160 KiB for the times of all.
 
-use crate::store::buckets::{Buckets, Since};
-use crate::store::row::{moment, text};
+use crate::store::sqlite::buckets::{Buckets, Since};
+use crate::store::sqlite::row::moment;
+use crate::store::sqlite::value::text;
 use crate::timestamp::Moment;
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, Row};
@@ -53,7 +54,7 @@ impl Default for Tally {
 impl Tally {
     /// Counts all rows, in one pass over the sender index.
     pub(super) fn build(connection: &Connection) -> rusqlite::Result<Tally> {
-        let mut statement = connection.prepare(include_str!("../../sql/tally.sql"))?;
+        let mut statement = connection.prepare(include_str!("../../../sql/sqlite/tally.sql"))?;
         let mut rows = statement.query([])?;
         let mut counting = Counting::default();
         while let Some(row) = rows.next()? {
@@ -64,7 +65,7 @@ impl Tally {
 
     /// Counts messages after a row, at most `rows` of them. Returns the last that is counted.
     pub(super) fn append(&mut self, connection: &Connection, row: i64, rows: usize) -> rusqlite::Result<i64> {
-        let mut statement = connection.prepare_cached(include_str!("../../sql/appended.sql"))?;
+        let mut statement = connection.prepare_cached(include_str!("../../../sql/sqlite/appended.sql"))?;
         let mut read = statement.query((row, rows as i64))?;
         let mut last = row;
         let mut appended = Vec::new();
@@ -112,7 +113,7 @@ impl Tally {
 
     /// Counts the times of a sender that has become a frequent one, up to the row `last`.
     fn count_times(&mut self, name: &str, connection: &Connection, last: i64) -> rusqlite::Result<()> {
-        let mut statement = connection.prepare_cached(include_str!("../../sql/moments_of_sender.sql"))?;
+        let mut statement = connection.prepare_cached(include_str!("../../../sql/sqlite/moments_of_sender.sql"))?;
         let mut rows = statement.query((name, last))?;
         let mut times = Box::new(Buckets::new(SENDER_BUCKETS_MAX));
         while let Some(row) = rows.next()? {
@@ -188,8 +189,8 @@ impl Counting {
     /// Counts rows up to the rowid `row_max`, and stops after about so many. Whether that was the last step.
     pub(super) fn step(&mut self, connection: &Connection, row_max: i64, rows: usize) -> rusqlite::Result<bool> {
         let (sql, last) = match &self.last {
-            None => (include_str!("../../sql/tally_first.sql"), &[][..]),
-            Some(last) => (include_str!("../../sql/tally_after.sql"), &last[..]),
+            None => (include_str!("../../../sql/sqlite/tally_first.sql"), &[][..]),
+            Some(last) => (include_str!("../../../sql/sqlite/tally_after.sql"), &last[..]),
         };
         let mut statement = connection.prepare_cached(sql)?;
         let mut read = statement.query(rusqlite::params_from_iter(last))?;

@@ -4,11 +4,14 @@
 //! of the database, as in walk.rs. What is found is counted, and the best places are kept: memory is bounded by the
 //! page and the offset, and the offset by going through the rows again.
 
-use crate::store::needle::Needle;
-use crate::store::page::{Cursor, Last, Page, Selection, Start, finish};
-use crate::store::row::{Placed, moment, text};
-use crate::store::turn::{Side, Turns};
-use crate::store::{Deadline, ReadError, View};
+use crate::query::Needle;
+use crate::query::{Cursor, Last, Selection, Start};
+use crate::store::sqlite::database::View;
+use crate::store::sqlite::deadline::Deadline;
+use crate::store::sqlite::row::{Placed, finish, moment};
+use crate::store::sqlite::turn::{Side, Turns};
+use crate::store::sqlite::value::text;
+use crate::store::{Page, ReadError};
 use crate::timestamp::Moment;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, ToSql};
@@ -83,7 +86,7 @@ fn cursor_place(view: &View<'_>, cursor: &Cursor) -> Result<Place, ReadError> {
     match &cursor.last {
         Last::Id(id) => Ok((moment, id.clone(), i64::MAX)),
         &Last::Row(row) => {
-            let mut statement = view.connection.prepare_cached(include_str!("../../sql/id_of_row.sql"))?;
+            let mut statement = view.connection.prepare_cached(include_str!("../../../sql/sqlite/id_of_row.sql"))?;
             let id = statement.query_row((row, moment.us, moment.ns), |row| {
                 Ok(text(row.get_ref(0)?).unwrap_or_default().into_owned())
             });
@@ -145,9 +148,9 @@ impl Search<'_> {
     ) -> Result<Option<Reached>, ReadError> {
         let begun = Instant::now();
         let sql = match self.plan {
-            Plan::Row => include_str!("../../sql/search_by_row.sql"),
-            Plan::Moment => include_str!("../../sql/search_by_moment.sql"),
-            Plan::Sender(_) => include_str!("../../sql/search_by_sender.sql"),
+            Plan::Row => include_str!("../../../sql/sqlite/search_by_row.sql"),
+            Plan::Moment => include_str!("../../../sql/sqlite/search_by_moment.sql"),
+            Plan::Sender(_) => include_str!("../../../sql/sqlite/search_by_sender.sql"),
         };
         let mut statement = connection.prepare_cached(sql)?;
         let sender = if let Plan::Sender(sender) = self.plan { sender } else { "" };
@@ -196,7 +199,7 @@ impl Search<'_> {
     /// The rows at some places. One that another program has deleted meanwhile is left out.
     fn rows(&self, places: &[Place]) -> Result<Vec<Placed>, ReadError> {
         self.turns.take(Side::Read).slice(|connection| {
-            let mut statement = connection.prepare_cached(include_str!("../../sql/page_of_row.sql"))?;
+            let mut statement = connection.prepare_cached(include_str!("../../../sql/sqlite/page_of_row.sql"))?;
             let rows = places.iter().map(|(_, _, row)| statement.query_row([row], Placed::read).optional());
             Ok(rows.filter_map(Result::transpose).collect::<rusqlite::Result<_>>()?)
         })

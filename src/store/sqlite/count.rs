@@ -5,7 +5,7 @@
 //!    rowid (0002_moments.sql) say how. Rows that were appended are counted; after any other change, all are counted anew.
 //! 3. Both goes in steps, with the turn given up in between: however many rows there are, ingest goes on.
 
-use crate::store::tally::{Counting, Tally};
+use crate::store::sqlite::tally::{Counting, Tally};
 use crate::timestamp::Moment;
 use rusqlite::Connection;
 
@@ -113,5 +113,7 @@ impl Count {
 
 /// How often other programs have changed the table, and the highest rowid.
 pub(super) fn seen(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
-    connection.prepare_cached(include_str!("../../sql/seen.sql"))?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+    connection
+        .prepare_cached(include_str!("../../../sql/sqlite/seen.sql"))?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
 }

@@ -1,0 +1,119 @@
+//! The one connection, its files, and the counts that belong to what is in the database.
+
+use crate::store::sqlite::count::{Count, seen};
+use crate::store::sqlite::files::{FileId, Files, moved};
+use crate::store::sqlite::tally::Tally;
+use crate::store::sqlite::wal::{Found, Wal};
+use crate::store::{ReadError, Unavailable};
+use rusqlite::{Connection, TransactionBehavior};
+
+/// Rows that get their moment in one transaction: as many as a COMMIT of deliveries has messages at most.
+const FILLED_ROWS_MAX: usize = 128;
+
+/// What the turn is about: the connection, and the counts that belong to what is in it.
+pub(super) struct Database {
+    pub(super) connection: Connection,
+    pub(super) files: Files,
+    /// The file that the connection has open.
+    pub(super) file: FileId,
+    pub(super) wal: Wal,
+    pub(super) count: Count,
+}
+
+/// One state of the database, and the counts that belong to it.
+pub(super) struct View<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) tally: &'a Tally,
+}
+
+impl Database {
+    /// Reads within one transaction in which the tally is exact. None: it is not yet, and this was a step towards it.
+    pub(super) fn view<T>(&mut self, read: impl Fn(&View<'_>) -> Result<T, ReadError>) -> Result<Option<T>, ReadError> {
+        if !self.count.is_exact(data_version(&self.connection)?) && !self.fill_moments()? {
+            return Ok(None);
+        }
+        let transaction = self.connection.transaction()?;
+        let data_version = data_version(&transaction)?;
+        if !self.count.is_exact(data_version) {
+            if any_unfilled(&transaction)? {
+                return Ok(None); // written since the look at it above
+            }
+            self.count.step(&transaction, data_version)?;
+            if !self.count.is_exact(data_version) {
+                return Ok(None);
+            }
+        }
+        read(&View { connection: &transaction, tally: &self.count.tally }).map(Some)
+    }
+
+    /// Reads within one transaction what needs no counts: a slice of a read whose first hold has counted.
+    pub(super) fn slice<T>(&mut self, read: impl FnOnce(&Connection) -> Result<T, ReadError>) -> Result<T, ReadError> {
+        read(&*self.connection.transaction()?)
+    }
+
+    /// Fails when the database does not answer a read.
+    pub(super) fn answers(&mut self) -> Result<(), Unavailable> {
+        self.slice(|connection| Ok(seen(connection)?)).map(|_| ()).map_err(|error| Unavailable(error.to_string()))
+    }
+
+    /// Gives rows that another program has written their moment: at most as many as one of our COMMITs has messages.
+    /// Whether all rows have theirs. Fails when nothing can be written: without a moment a row is on no page.
+    fn fill_moments(&mut self) -> rusqlite::Result<bool> {
+        if !any_unfilled(&self.connection)? {
+            return Ok(true);
+        }
+        self.wal.prove(&mut self.connection)?;
+        let rows =
+            self.connection.execute(include_str!("../../../sql/sqlite/fill_moments.sql"), [FILLED_ROWS_MAX as i64])?;
+        Ok(rows < FILLED_ROWS_MAX)
+    }
+
+    /// Before every write: the database and its log still have their names. Where the log has been removed, this makes
+    /// a new one; nothing is lost, since SQLite still has the old one open.
+    pub(super) fn check_files(&mut self) -> rusqlite::Result<()> {
+        self.files.check_database(self.file)?;
+        match self.wal.look_at(&self.files.log)? {
+            Found::Same => Ok(()),
+            Found::Nothing => self.wal.renew(&mut self.connection, &self.files.log),
+            Found::Another => Err(moved(
+                &self.files.log,
+                "has been replaced; stop every program that has the database open, and restart the service",
+            )),
+        }
+    }
+
+    /// Writes what is there already without a trace, to see whether the disk takes it.
+    pub(super) fn probe(&mut self) -> rusqlite::Result<()> {
+        match self.wal.write_header_again(&mut self.connection)? {
+            true => Ok(()),
+            false => self.try_write(), // an empty log has no header yet
+        }
+    }
+
+    /// Writes what is there already, to see whether writing works.
+    pub(super) fn try_write(&mut self) -> rusqlite::Result<()> {
+        self.wal.prove(&mut self.connection)?;
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        transaction.pragma_update(None, "user_version", version)?;
+        transaction.commit()?;
+        self.wal.sync()
+    }
+}
+
+/// Whether another program has written rows that have no moment yet.
+fn any_unfilled(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.prepare_cached(include_str!("../../../sql/sqlite/any_unfilled.sql"))?.query_row([], |row| row.get(0))
+}
+
+fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
+}
+
+impl View<'_> {
+    /// The highest rowid: rows that are stored later have a higher one.
+    pub(super) fn row_max(&self) -> Result<i64, ReadError> {
+        let mut statement = self.connection.prepare_cached(include_str!("../../../sql/sqlite/rowid_max.sql"))?;
+        Ok(statement.query_row([], |row| row.get(0))?)
+    }
+}
