@@ -3,6 +3,10 @@
 use crate::reply::Refusal;
 use crate::timestamp::Timestamp;
 
+/// Most bytes of a message_id in UTF-8. A cursor carries it, percent-encoded in at most three times as many, within the
+/// 16 KiB of a request's head; and a page or a search holds many of them in memory.
+pub const MESSAGE_ID_BYTES_MAX: usize = 1024;
+
 /// Most characters (Unicode scalar values, not bytes) of a message's text.
 pub const TEXT_CHARS_MAX: usize = 4096;
 
@@ -21,15 +25,18 @@ pub struct Message {
     pub text: Option<Text>,
 }
 
-/// A message's identifier: any text but the empty one, bounded only by the body that carries it.
+/// A message's identifier: any text of 1 to [`MESSAGE_ID_BYTES_MAX`] bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageId(String);
 
 impl MessageId {
-    /// Takes any text that is not empty.
+    /// Takes any text up to the bound that is not empty.
     pub fn parse(text: String) -> Result<MessageId, Refusal> {
         if text.is_empty() {
             return Err(Refusal { kind: "string_too_short", msg: "String should have at least 1 character" });
+        }
+        if text.len() > MESSAGE_ID_BYTES_MAX {
+            return Err(Refusal { kind: "string_too_long", msg: "String should have at most 1024 bytes in UTF-8" });
         }
         Ok(MessageId(text))
     }
@@ -129,6 +136,15 @@ mod tests {
             let longest = character.repeat(TEXT_CHARS_MAX / scalars);
             assert!(Text::parse(longest.clone()).is_ok(), "{character}");
             assert!(Text::parse(longest + "b" + &"b".repeat(scalars)).is_err(), "{character}");
+        }
+    }
+
+    #[test]
+    fn an_identifier_is_bounded_in_bytes_and_not_in_characters() {
+        for character in ["a", "é", "🦀"] {
+            let longest = character.repeat(MESSAGE_ID_BYTES_MAX / character.len());
+            assert_eq!(MessageId::parse(longest.clone()).unwrap().as_str(), longest);
+            assert_eq!(MessageId::parse(longest + "b").unwrap_err().kind, "string_too_long", "{character}");
         }
     }
 

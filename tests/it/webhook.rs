@@ -153,12 +153,22 @@ fn each_field_is_taken_within_its_rule_and_refused_beyond() {
     let (longest, too_long) = ("a".repeat(4096), "a".repeat(4097));
     let (longest_crabs, crabs_too_long) = ("🦀".repeat(4096), "🦀".repeat(4097));
     let combining = "e\u{301}".repeat(2049); // 4098 scalar values that look like 2049 letters
-    let long_id = "i".repeat(100_000);
+    let (longest_id, id_too_long) = ("i".repeat(1024), "i".repeat(1025));
+    let (longest_id_of_crabs, crabs_too_long_for_an_id) = ("🦀".repeat(256), "🦀".repeat(257));
     let cases: [(&str, &[Value], &[Value]); 5] = [
         (
             "message_id",
-            &[json!("m"), json!(" "), json!("ü\n\"\\\u{0}"), json!("🦀"), json!(long_id)],
-            &[json!(""), json!(null), json!(1), json!(["m"]), json!({ "m": 1 }), json!(true)],
+            &[json!("m"), json!(" "), json!("ü\n\"\\\u{0}"), json!(longest_id), json!(longest_id_of_crabs)],
+            &[
+                json!(id_too_long),
+                json!(crabs_too_long_for_an_id),
+                json!(""),
+                json!(null),
+                json!(1),
+                json!(["m"]),
+                json!({ "m": 1 }),
+                json!(true),
+            ],
         ),
         (
             "from",

@@ -1,5 +1,6 @@
 //! Rows as they come out of the database, whatever another program has put in.
 
+use crate::message::MESSAGE_ID_BYTES_MAX;
 use crate::query::{Cursor, Last};
 use crate::store::sqlite::value::text;
 use crate::store::{Item, Page, Record};
@@ -7,9 +8,6 @@ use crate::timestamp::Moment;
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
 use std::borrow::Cow;
-
-/// Most bytes of a message_id in a cursor. Percent-encoded they triple, and a request's head has 16 KiB.
-const CURSOR_ID_BYTES_MAX: usize = 1024;
 
 impl Record {
     /// Reads a row of sql/export.sql.
@@ -52,7 +50,7 @@ impl Placed {
     /// The cursor that leads on from this message.
     fn cursor(&self) -> Cursor {
         let last = match &self.item.message_id {
-            Some(id) if self.id_is_text && id.len() <= CURSOR_ID_BYTES_MAX => Last::Id(id.clone()),
+            Some(id) if self.id_is_text && id.len() <= MESSAGE_ID_BYTES_MAX => Last::Id(id.clone()),
             _ => Last::Row(self.row),
         };
         Cursor { moment: self.moment, last }

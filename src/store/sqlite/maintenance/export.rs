@@ -11,7 +11,7 @@ use crate::timestamp::{Moment, Timestamp};
 /// Rows that are looked at in one slice.
 const SLICE_ROWS: usize = 1000;
 
-/// Text after which a slice ends: a message_id may be as long as a body.
+/// Text after which a slice ends: a message_id of an earlier version may be as long as a body.
 const SLICE_BYTES: usize = 1 << 20;
 
 /// An export under way.
