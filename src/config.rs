@@ -5,8 +5,9 @@
 //! reported, not just the first. No module below reads the environment. A secret may also be in a file that a variable
 //! names, or among the credentials that systemd has loaded; no fault ever quotes it.
 
-mod settings_file;
 mod table;
+
+mod settings_file;
 
 pub use table::{help, names};
 
