@@ -29,9 +29,9 @@ mod proxies;
 
 mod upstream;
 
-mod refusal;
-
 mod metrics;
+
+mod refusal;
 
 pub use metrics::METRICS;
 pub use proxies::TrustedProxies;

@@ -4,9 +4,11 @@
 //! types hold it, since only a [`Verified`] body can be parsed. Each [`Source`] has a file of its own, which alone knows
 //! its header fields and its format.
 
-pub mod native;
-mod signature;
 pub mod standard;
+
+pub mod native;
+
+mod signature;
 
 pub use signature::{MatchedSecret, Secret, Secrets, SignatureFault, Verified};
 
