@@ -94,6 +94,8 @@ struct Work {
 /// A delivery in the line.
 struct Ticket {
     request: tiny_http::Request,
+    /// [`Passed::pipeline`] of the request.
+    pipeline: Option<u64>,
     /// Its answer when it was refused; None: it depends on what becomes of its messages.
     refused: Option<Answer>,
     /// The message_id of its first message.
@@ -159,13 +161,14 @@ impl Work {
                 }
             };
             // Kept for the next one too: to wake another worker for each delivery would cost more than to take it.
-            kept = Some(receiving).filter(|_| is_pipelined(&request));
-            self.take(request);
+            let pipeline = Passed::of(&request).and_then(|passed| passed.pipeline);
+            kept = Some(receiving).filter(|_| pipeline.is_some());
+            self.take(request, pipeline);
         }
     }
 
     /// Answers a request, or puts it into the line.
-    fn take(&self, mut request: tiny_http::Request) {
+    fn take(&self, mut request: tiny_http::Request, pipeline: Option<u64>) {
         if request.url() == PROBE_TARGET {
             // Who asked finds the connection closed when this fails.
             let _ = request.respond(tiny_http::Response::empty(200));
@@ -178,7 +181,7 @@ impl Work {
         };
         let (messages, refused) = match answer {
             Continue(delivery) => (delivery.messages, None),
-            Break(answer) if is_pipelined(&request) => (Vec::new(), Some(answer)),
+            Break(answer) if pipeline.is_some() => (Vec::new(), Some(answer)),
             Break(answer) => {
                 let mut bytes = Vec::new();
                 write(answer, &request, &self.log, &mut bytes);
@@ -186,7 +189,7 @@ impl Work {
             }
         };
         let first_id = messages.first().map(|message| message.id.as_str().to_owned());
-        self.line.push(messages, Ticket { request, refused, first_id });
+        self.line.push(messages, Ticket { request, pipeline, refused, first_id });
     }
 
     /// The answer, or the delivery to be stored first.
@@ -211,9 +214,8 @@ impl Work {
 fn answer_group(group: Vec<(Ticket, Outcome)>, log: &Log) {
     // A handful: the pipelined connections by their number, and each lone one.
     let mut all: Vec<(Option<u64>, Responses)> = Vec::new();
-    for (Ticket { request, refused, first_id }, outcome) in group {
+    for (Ticket { request, pipeline, refused, first_id }, outcome) in group {
         let answer = refused.unwrap_or_else(|| api::stored(first_id, outcome));
-        let pipeline = Passed::of(&request).and_then(|passed| passed.pipeline);
         let known = all.iter().position(|(known, _)| pipeline.is_some() && *known == pipeline);
         let index = known.unwrap_or_else(|| {
             all.push((pipeline, Responses::default()));
@@ -260,10 +262,6 @@ impl Responses {
         // When the connection is broken, the gate has answered its clients, and what they sent is stored all the same.
         let _ = waited.and_then(|()| last.write_all(&self.bytes)).and_then(|()| last.flush());
     }
-}
-
-fn is_pipelined(request: &tiny_http::Request) -> bool {
-    Passed::of(request).is_some_and(|passed| passed.pipeline.is_some())
 }
 
 /// The path of a target, and its query without the `?`.

@@ -49,13 +49,13 @@ pub(super) struct Upstream {
     connections: Vec<Connection>,
     /// How many connections were opened so far: the number of the next.
     opened: u64,
-    /// How many of them could not be proven.
+    /// How many connections failed before they were proven.
     unproven: u64,
     buffer: Vec<u8>,
 }
 
 struct Connection {
-    /// None: it has to be opened, at this instant or later.
+    /// `Err`: it has to be opened, at this instant or later.
     stream: std::result::Result<UnixStream, Instant>,
     /// Never given twice: what is answered by number must not reach the successor of a connection that has failed.
     number: u64,
