@@ -95,7 +95,7 @@ impl Client {
         Ok(true)
     }
 
-    /// Writes an interim answer. A client that has not read its answers so far that there is room for it is no use.
+    /// Writes an interim answer. Fails when the client has left no room for it by not reading its earlier answers.
     pub(super) fn write_interim(&mut self, answer: &[u8]) -> Result<()> {
         self.stream.write_all(answer)
     }
