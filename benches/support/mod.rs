@@ -378,7 +378,7 @@ pub fn fill(path: &Path, size: usize, sample: impl Fn(usize) -> Sample) {
     }
     {
         let mut insert = transaction.prepare(include_str!("../../sql/sqlite/insert.sql")).expect("the schema is there");
-        (0..size).for_each(|index| insert_one(&mut insert, &sample(index)));
+        (0..size).for_each(|index| insert_one(&mut insert, index + 1, &sample(index)));
     }
     for (_, sql) in &indexes {
         transaction.execute_batch(sql).expect("it was there");
@@ -386,8 +386,8 @@ pub fn fill(path: &Path, size: usize, sample: impl Fn(usize) -> Sample) {
     transaction.commit().expect("room on the disk");
 }
 
-fn insert_one(insert: &mut rusqlite::Statement<'_>, Sample { id, from, to, ts, ts_us, text }: &Sample) {
-    insert.execute((id, from, to, ts, text, ts, ts_us, 0)).expect("room on the disk");
+fn insert_one(insert: &mut rusqlite::Statement<'_>, seq: usize, Sample { id, from, to, ts, ts_us, text }: &Sample) {
+    insert.execute((seq as i64, id, from, to, ts, text, ts, ts_us, 0)).expect("room on the disk");
 }
 
 /// The raw limit, in rows per second: one thread inserts the samples into the database with the service's own statement,
@@ -395,12 +395,16 @@ fn insert_one(insert: &mut rusqlite::Statement<'_>, Sample { id, from, to, ts, t
 pub fn raw_rate(path: &Path, samples: &[Sample], rows_per_commit: usize) -> f64 {
     let mut connection = raw_database(path);
     let begun = Instant::now();
+    let mut seq = 0;
     for group in samples.chunks(rows_per_commit) {
         let transaction = connection.transaction().expect("nobody else");
         {
             let mut insert =
                 transaction.prepare_cached(include_str!("../../sql/sqlite/insert.sql")).expect("the schema is there");
-            group.iter().for_each(|sample| insert_one(&mut insert, sample));
+            for sample in group {
+                seq += 1;
+                insert_one(&mut insert, seq, sample);
+            }
         }
         transaction.commit().expect("room on the disk");
     }

@@ -1,2 +1,2 @@
--- What other programs have done to messages: changes of any kind, and rows appended.
-SELECT (SELECT n FROM messages_changes), (SELECT COALESCE(MAX(rowid), 0) FROM messages)
+-- What other programs have done to messages: entries of the journal, and rows appended.
+SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'journal'), 0), (SELECT COALESCE(MAX(seq), 0) FROM messages)

@@ -117,6 +117,25 @@ fn odd_rows_are_served_too_and_do_no_harm_to_the_others() {
     assert_eq!(server.get("/messages").json()["total"], 12);
 }
 
+/// What was not text becomes text once, and may then read as another message's identifier.
+#[test]
+fn identifiers_that_read_the_same_stay_different_messages() {
+    let directory = Directory::new();
+    Database::original(&directory).run(
+        "INSERT INTO messages VALUES
+            ('m1', '+1', '+2', '2025-01-15T10:00:00Z', 'text', ''),
+            (x'6d31', '+1', '+2', '2025-01-15T10:00:01Z', 'blob', ''),
+            (NULL, '+1', '+2', '2025-01-15T10:00:02Z', 'first without', ''),
+            (NULL, '+1', '+2', '2025-01-15T10:00:03Z', 'second without', ''),
+            (x'6d32', '+1', '+2', '2025-01-15T10:00:04Z', 'blob alone', '')",
+    );
+    let server = Server::in_directory(directory, &[]);
+    assert_eq!(server.message_ids(), ["m1", "m1#2", "", "#4", "m2"]);
+    assert_eq!(server.deliver(delivery("m2")).status, 200);
+    assert_eq!(server.get("/messages").json()["total"], 5, "it is a duplicate now");
+    assert_eq!(server.get("/stats").json()["total_messages"], 5);
+}
+
 #[test]
 fn an_empty_file_and_an_empty_table_are_taken_over() {
     for prepare in [

@@ -176,7 +176,6 @@ fn no_statement_scans_the_table_or_sorts_it_unless_the_reason_is_known() {
     let allowed = [
         ("sql/sqlite/tally.sql", "SCAN messages", "once at the start"),
         ("sql/sqlite/tally_first.sql", "SCAN messages", "read in steps, after another program has changed messages"),
-        ("sql/sqlite/seen.sql", "SCAN messages_changes", "has one row"),
         (
             "sql/sqlite/page_since_by_sender.sql",
             "USE TEMP B-TREE FOR LAST TERM OF ORDER BY",

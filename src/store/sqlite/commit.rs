@@ -3,7 +3,7 @@
 use crate::message::Message;
 use crate::store::Stored;
 use crate::store::metrics;
-use crate::store::sqlite::count::seen;
+use crate::store::sqlite::count::{last_seq, seen};
 use crate::store::sqlite::database::Database;
 use crate::store::sqlite::error::is_busy;
 use crate::store::sqlite::turn::{Side, Turns};
@@ -58,6 +58,7 @@ impl Database {
         self.wal.prove(&mut self.connection)?;
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let (_, row_max) = seen(&transaction)?;
+        let mut seq = last_seq(&transaction)?;
         let mut stored = Vec::with_capacity(deliveries.len());
         {
             let mut insert = transaction.prepare_cached(include_str!("../../../sql/sqlite/insert.sql"))?;
@@ -66,8 +67,12 @@ impl Database {
                     let Message { id, from, to, ts, text } = message;
                     let text = text.as_ref().map(|text| text.as_str());
                     let (moment, ts) = (ts.moment(), ts.as_str());
-                    let row = (id.as_str(), from.as_str(), to.as_str(), ts, text, &now, moment.us, moment.ns);
-                    Ok(if insert.execute(row)? == 1 { Stored::Created } else { Stored::Duplicate })
+                    let row = (seq + 1, id.as_str(), from.as_str(), to.as_str(), ts, text, &now, moment.us, moment.ns);
+                    if insert.execute(row)? == 0 {
+                        return Ok(Stored::Duplicate);
+                    }
+                    seq += 1; // a duplicate takes no number
+                    Ok(Stored::Created)
                 });
                 stored.push(outcomes.collect::<rusqlite::Result<Vec<_>>>()?);
             }

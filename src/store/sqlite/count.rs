@@ -1,8 +1,8 @@
 //! Which state of the database the tally is about, and how it catches up when that is not the present one.
 //!
 //! 1. Commits of this connection are counted as they are made.
-//! 2. `PRAGMA data_version` says when another connection has changed the file; then messages_changes and the highest
-//!    rowid (0002_moments.sql) say how. Rows that were appended are counted; after any other change, all are counted anew.
+//! 2. `PRAGMA data_version` says when another connection has changed the file; then the journal and the highest
+//!    rowid (0003_arrivals.sql) say how. Rows that were appended are counted; after any other change, all are counted anew.
 //! 3. Both goes in steps, with the turn given up in between: however many rows there are, ingest goes on.
 
 use crate::store::sqlite::tally::{Counting, Tally};
@@ -109,6 +109,11 @@ impl Count {
             Err(_) => self.state = State::Unknown,
         }
     }
+}
+
+/// The highest seq that was ever given, also to a message that was deleted since.
+pub(super) fn last_seq(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.prepare_cached(include_str!("../../../sql/sqlite/last_seq.sql"))?.query_row([], |row| row.get(0))
 }
 
 /// How often other programs have changed the table, and the highest rowid.

@@ -7,9 +7,6 @@ use crate::store::sqlite::wal::{Found, Wal};
 use crate::store::{ReadError, Unavailable};
 use rusqlite::{Connection, TransactionBehavior};
 
-/// Rows that get their moment in one transaction: as many as a COMMIT of deliveries has messages at most.
-const FILLED_ROWS_MAX: usize = 128;
-
 /// What the turn is about: the connection, and the counts that belong to what is in it.
 pub(super) struct Database {
     pub(super) connection: Connection,
@@ -29,15 +26,9 @@ pub(super) struct View<'a> {
 impl Database {
     /// Reads within one transaction in which the tally is exact. None: it is not yet, and this was a step towards it.
     pub(super) fn view<T>(&mut self, read: impl Fn(&View<'_>) -> Result<T, ReadError>) -> Result<Option<T>, ReadError> {
-        if !self.count.is_exact(data_version(&self.connection)?) && !self.fill_moments()? {
-            return Ok(None);
-        }
         let transaction = self.connection.transaction()?;
         let data_version = data_version(&transaction)?;
         if !self.count.is_exact(data_version) {
-            if any_unfilled(&transaction)? {
-                return Ok(None); // written since the look at it above
-            }
             self.count.step(&transaction, data_version)?;
             if !self.count.is_exact(data_version) {
                 return Ok(None);
@@ -54,18 +45,6 @@ impl Database {
     /// Fails when the database does not answer a read.
     pub(super) fn answers(&mut self) -> Result<(), Unavailable> {
         self.slice(|connection| Ok(seen(connection)?)).map(|_| ()).map_err(|error| Unavailable(error.to_string()))
-    }
-
-    /// Gives rows that another program has written their moment: at most as many as one of our COMMITs has messages.
-    /// Whether all rows have theirs. Fails when nothing can be written: without a moment a row is on no page.
-    fn fill_moments(&mut self) -> rusqlite::Result<bool> {
-        if !any_unfilled(&self.connection)? {
-            return Ok(true);
-        }
-        self.wal.prove(&mut self.connection)?;
-        let rows =
-            self.connection.execute(include_str!("../../../sql/sqlite/fill_moments.sql"), [FILLED_ROWS_MAX as i64])?;
-        Ok(rows < FILLED_ROWS_MAX)
     }
 
     /// Before every write: the database and its log still have their names. Where the log has been removed, this makes
@@ -99,11 +78,6 @@ impl Database {
         transaction.commit()?;
         self.wal.sync()
     }
-}
-
-/// Whether another program has written rows that have no moment yet.
-fn any_unfilled(connection: &Connection) -> rusqlite::Result<bool> {
-    connection.prepare_cached(include_str!("../../../sql/sqlite/any_unfilled.sql"))?.query_row([], |row| row.get(0))
 }
 
 fn data_version(connection: &Connection) -> rusqlite::Result<i64> {

@@ -114,7 +114,7 @@ fn totals_and_stats_are_those_of_sql_whoever_writes() {
                     // As `import` does it: a connection that appends without triggers.
                     schema::append_silently(&two.other).unwrap();
                     let appended = sql(&format!(
-                        "INSERT OR IGNORE INTO messages SELECT 'a{}', '+4', '+1', ts, NULL, '', ts_us, ts_ns FROM messages LIMIT 1",
+                        "INSERT OR IGNORE INTO messages SELECT NULL, 'a{}', '+4', '+1', ts, NULL, '', ts_us, ts_ns FROM messages LIMIT 1",
                         fastrand::u32(0..50)
                     ));
                     two.other.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, true).unwrap();
@@ -198,7 +198,7 @@ fn a_sender_that_becomes_frequent_amid_what_another_process_has_appended_is_coun
     agree(&two);
     schema::append_silently(&two.other).unwrap(); // as `import` does it
     let append = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9000)
-                  INSERT INTO messages SELECT 'n' || i, '+2', '+1', ts, NULL, '', ts_us, ts_ns FROM n, messages";
+                  INSERT INTO messages SELECT NULL, 'n' || i, '+2', '+1', ts, NULL, '', ts_us, ts_ns FROM n, messages";
     two.other.execute(append, []).unwrap();
     assert_eq!(two.total(Some("+2"), Some("2025-01-15T09:00:00Z")), 9001);
 }
@@ -225,4 +225,94 @@ fn a_group_of_refusals_does_not_hide_that_the_last_write_failed() {
     two.commit(vec![message(2, 1, "2025-01-15T10:00:00Z")]).unwrap_err();
     assert_eq!(two.commit(Vec::new()), Ok(Vec::new()));
     assert!(two.store.write_failed());
+}
+
+#[test]
+fn the_instant_that_the_schema_gives_a_row_is_that_of_the_program() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    fastrand::seed(seed);
+    let two = Two::open();
+    let insert =
+        "INSERT INTO messages (message_id, from_msisdn, to_msisdn, ts, created_at) VALUES (?1, '+1', '+2', ?2, '')";
+    let right = ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999999Z", "1969-12-31T23:59:59.5Z"];
+    let wrong = [
+        "",
+        "Z",
+        "yesterday",
+        "2025-02-30T10:00:00Z",
+        "2025-01-15T24:00:00Z",
+        "2025-01-15T10:00:60Z",
+        "0000-01-15T10:00:00Z",
+        "2025-01-15T10:00:00.Z",
+        "2025-01-15T10:00:00ZZ",
+        "2025-01-15T10:00:00.5\u{0}Z",
+    ];
+    for index in 0..4_000 {
+        let ts = match right.iter().chain(&wrong).nth(index) {
+            Some(ts) => (*ts).to_owned(),
+            None => {
+                let two = |max: u32| format!("{:02}", fastrand::u32(0..=max));
+                let mut ts = format!(
+                    "{:04}-{}-{}T{}:{}:{}",
+                    fastrand::u32(0..=9999),
+                    two(13),
+                    two(32),
+                    two(24),
+                    two(60),
+                    two(60)
+                );
+                if fastrand::bool() {
+                    let digits = (0..fastrand::usize(0..=10)).map(|_| fastrand::digit(10));
+                    ts.extend(std::iter::once('.').chain(digits));
+                }
+                ts.push('Z');
+                if fastrand::u8(0..4) == 0 {
+                    let at = fastrand::usize(0..ts.len());
+                    ts.replace_range(at..=at, fastrand::choice(["", " ", "Z", ".", "5", "é", "-", "t"]).unwrap());
+                }
+                ts
+            }
+        };
+        let first = fastrand::bool();
+        let written = if first { ts.as_str() } else { "2025-01-15T10:00:00.123456789Z" };
+        two.other.execute(insert, (index.to_string(), written)).unwrap();
+        if !first {
+            two.other.execute("UPDATE messages SET ts = ?2 WHERE message_id = ?1", (index.to_string(), &ts)).unwrap();
+        }
+        let sql = "SELECT ts_us, ts_ns FROM messages WHERE message_id = ?1";
+        let of_schema = two.other.query_row(sql, [index.to_string()], |row| row::moment(row, 0)).unwrap();
+        let of_program = Timestamp::parse(&ts).map_or(Moment::UNKNOWN, |ts| ts.moment());
+        assert_eq!(of_schema, of_program, "{ts:?}, inserted: {first}");
+    }
+}
+
+#[test]
+fn a_seq_is_never_given_twice_whoever_deletes_and_after_a_vacuum() {
+    let two = Two::open();
+    let seqs = || -> Vec<i64> {
+        let mut statement = two.other.prepare("SELECT seq FROM messages ORDER BY seq").unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().collect::<rusqlite::Result<_>>().unwrap()
+    };
+    let foreign = |id: &str| {
+        let insert = format!(
+            "INSERT INTO messages (message_id, from_msisdn, to_msisdn, ts, created_at)
+                              VALUES ('{id}', '+1', '+2', '2025-01-15T10:00:00Z', '')"
+        );
+        two.other.execute(&insert, []).unwrap();
+    };
+    let ts = "2025-01-15T10:00:00Z";
+    two.commit(vec![message(1, 1, ts), message(1, 1, ts), message(2, 1, ts), message(3, 1, ts)]).unwrap();
+    assert_eq!(seqs(), [1, 2, 3], "a duplicate takes no number");
+    two.other.execute_batch("DELETE FROM messages WHERE seq >= 2; VACUUM").unwrap();
+    two.commit(vec![message(4, 1, ts)]).unwrap();
+    assert_eq!(seqs(), [1, 4]);
+    two.other.execute_batch("DELETE FROM messages; VACUUM").unwrap();
+    foreign("a");
+    assert_eq!(seqs(), [5], "another program's row");
+    two.other.execute_batch("DELETE FROM messages").unwrap();
+    foreign("b");
+    two.commit(vec![message(5, 1, ts)]).unwrap();
+    assert_eq!(seqs(), [6, 7]);
+    agree(&two);
 }

@@ -31,6 +31,7 @@ impl Maintenance {
             })?;
             removed(count);
             if progress == Progress::Done {
+                self.connection.execute(include_str!("../../../../sql/sqlite/empty_journal.sql"), [])?;
                 return Ok(());
             }
         }

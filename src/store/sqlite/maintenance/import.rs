@@ -1,5 +1,6 @@
 //! Storing messages that were exported.
 
+use crate::store::sqlite::count::last_seq;
 use crate::store::sqlite::maintenance::export::moment_of;
 use crate::store::sqlite::maintenance::{CLOCK_ROWS, Maintenance, Progress};
 use crate::store::sqlite::schema;
@@ -15,12 +16,16 @@ impl Maintenance {
         while outcomes.len() < records.len() {
             self.write_for_a_while(|transaction| {
                 let mut insert = transaction.prepare_cached(include_str!("../../../../sql/sqlite/insert.sql"))?;
+                let mut seq = last_seq(transaction)?;
                 for record in records.iter().skip(outcomes.len()).take(CLOCK_ROWS) {
                     let Record { message_id, from, to, ts, text, created_at } = record;
                     let moment = moment_of(ts.as_deref());
-                    let row = (message_id, from, to, ts, text, created_at, moment.us, moment.ns);
+                    let row = (seq + 1, message_id, from, to, ts, text, created_at, moment.us, moment.ns);
                     outcomes.push(match insert.execute(row) {
-                        Ok(1) => Ok(Stored::Created),
+                        Ok(1) => {
+                            seq += 1;
+                            Ok(Stored::Created)
+                        }
                         Ok(_) => Ok(Stored::Duplicate),
                         // Only the statement was rolled back; the transaction goes on.
                         Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {

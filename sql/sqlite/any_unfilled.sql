@@ -1,1 +1,0 @@
-SELECT EXISTS (SELECT 1 FROM messages WHERE ts_us IS NULL)

@@ -1,0 +1,2 @@
+-- What the counts have followed, or nobody follows.
+DELETE FROM journal
