@@ -1,2 +1,2 @@
 -- The messages that have been appended.
-SELECT rowid, from_msisdn, ts_us, ts_ns FROM messages WHERE rowid > ?1 ORDER BY rowid LIMIT ?2
+SELECT seq, from_msisdn, ts_us FROM messages WHERE seq > ?1 ORDER BY seq LIMIT ?2

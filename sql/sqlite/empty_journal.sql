@@ -1,2 +1,2 @@
--- What the counts have followed, or nobody follows.
+-- Nobody follows it: a service that starts counts all messages.
 DELETE FROM journal

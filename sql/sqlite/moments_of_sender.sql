@@ -1,2 +1,2 @@
--- When each message of a sender was sent, up to a row, out of the index alone.
-SELECT ts_us FROM messages INDEXED BY messages_by_sender WHERE from_msisdn = ?1 AND rowid <= ?2
+-- When some messages of a sender were sent, out of the index alone.
+SELECT ts_us, seq FROM messages INDEXED BY messages_by_sender WHERE from_msisdn = ?1 LIMIT ?2

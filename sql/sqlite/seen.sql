@@ -1,2 +1,5 @@
--- What other programs have done to messages: entries of the journal, and rows appended.
-SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'journal'), 0), (SELECT COALESCE(MAX(seq), 0) FROM messages)
+-- The last entry of the journal, the highest seq, the highest seq of a message that is not there any more, and the stamp.
+SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'journal'), 0),
+    COALESCE((SELECT MAX(seq) FROM messages), 0),
+    high, stamp
+FROM arrival

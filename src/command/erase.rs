@@ -27,6 +27,12 @@ pub(super) fn erase(from: &Msisdn, dry_run: bool) -> Result<(), Failure> {
         Failure::failed(format!("{erased} messages of {from} erased, then: {error}. Run it again for the rest."))
     })?;
     // With none as well: a run before this one may have erased them and failed after that.
+    if !database.forget(from).map_err(unusable)? {
+        return Err(Failure::failed(format!(
+            "{erased} messages of {from} erased, but the number still stands in the journal, which the service has not \
+             followed for a minute. Look into its log, and run this again."
+        )));
+    }
     let mut progress = Progress::new("pages");
     let scrubbed = database.scrub(|done, all| progress.show(done, Some(done as f64 / all.max(1) as f64)));
     drop(progress);

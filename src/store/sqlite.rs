@@ -4,6 +4,8 @@
 
 pub(super) mod maintenance;
 
+mod keeper;
+
 mod checkpoint;
 
 mod commit;
@@ -21,6 +23,10 @@ mod database;
 mod count;
 
 mod tally;
+
+mod top;
+
+mod senders;
 
 mod buckets;
 
@@ -83,13 +89,15 @@ impl Sqlite {
             let what = "Check that the files beside it belong to the user that this runs as.";
             fail(format!("its write-ahead log: {error}. {what}"))
         })?;
-        let mut database = Database { connection, files: files.clone(), file, wal, count: Count::default() };
+        let mut database =
+            Database { connection, files: files.clone(), file, wal, count: Count::default(), journal_emptied: -1 };
         let _ = database.wal.prove(&mut database.connection); // a disk that cannot sync yet is found again by the first that writes
         let turns = Arc::new(Turns::new(database));
         let counted = turns.view(Deadline::never(), |_| Ok(()));
         counted.map_err(|error| fail(error.to_string()))?;
         let copying = Arc::default();
         checkpoint::start(&turns, &options.path, &copying)
+            .and_then(|()| keeper::start(&turns))
             .map_err(|error| fail(format!("cannot start a thread: {error}")))?;
         let write_failed = AtomicBool::new(false);
         Ok(Sqlite { options, files, turns, copying, write_failed, searches: AtomicUsize::new(0) })

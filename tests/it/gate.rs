@@ -705,7 +705,7 @@ fn idle_it_takes_few_threads_and_descriptors() {
     let server = Server::start();
     server.get("/health/live");
     // tiny_http may have started one thread too many, which ends by itself.
-    until_as_before(&server, (4 + 12, 64));
+    until_as_before(&server, (4 + 13, 64));
 }
 
 #[test]

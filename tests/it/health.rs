@@ -86,7 +86,12 @@ fn a_disk_that_takes_no_writes_is_reported_before_a_delivery_fails() {
 #[test]
 fn readiness_probes_leave_the_log_as_it_is() {
     let server = Server::start();
+    let database = Database::open(server.database());
+    let stamp = || database.number("SELECT stamp FROM arrival");
+    until("the new database is stamped", || stamp() != 0);
+    let before = stamp();
     assert_eq!(server.deliver(delivery("m1")).status, 200);
+    until("nothing is left to be written", || stamp() != before);
     let log = server.database().with_extension("db-wal");
     let before = (std::fs::read(&log).unwrap(), log.metadata().unwrap().modified().unwrap());
     until("a probe has written", || {

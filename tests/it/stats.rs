@@ -1,6 +1,6 @@
 //! GET /stats: exact at any time, whoever writes to the database.
 
-use crate::harness::{Database, Delivery, Server};
+use crate::harness::{Database, Delivery, Server, until};
 use serde_json::{Value, json};
 
 fn from(id: &str, from: &str, ts: &str) -> String {
@@ -175,4 +175,25 @@ fn what_another_program_has_written_is_listed_and_counted_while_the_database_is_
     assert_eq!(server.get("/messages").json()["total"], 2);
     assert_eq!(server.message_ids(), ["m1", "other"]);
     assert_eq!(server.get("/stats").json()["total_messages"], 2);
+}
+
+#[test]
+fn a_backup_that_is_restored_under_the_running_service_is_counted_anew() {
+    let server = Server::start();
+    for number in 0..5 {
+        assert_eq!(server.deliver(from(&format!("m{number}"), "+1", "2025-01-15T10:00:00Z")).status, 200);
+    }
+    let backup = server.database().with_extension("backup");
+    let mut database = Database::open(server.database());
+    database.back_up(&backup);
+    // The keeper changes the stamp within a second or two of the last change.
+    let stamp = |database: &Database| database.number("SELECT stamp FROM arrival");
+    let before = stamp(&database);
+    assert_eq!(server.deliver(from("after the backup", "+2", "2025-01-15T10:00:01Z")).status, 200);
+    until("the database is stamped", || stamp(&database) != before);
+    database.restore(&backup);
+    assert_eq!(server.get("/stats").json()["total_messages"], 5);
+    assert_eq!(server.get("/messages?from=%2B2").json()["total"], 0);
+    assert_eq!(server.deliver(from("after the backup", "+2", "2025-01-15T10:00:01Z")).status, 200);
+    assert_eq!(server.get("/stats").json()["total_messages"], 6);
 }

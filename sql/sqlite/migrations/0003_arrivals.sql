@@ -50,9 +50,12 @@ CREATE INDEX messages_by_sender ON messages (from_msisdn, ts_us, ts_ns);
 -- All that follows is for programs that know nothing of seq and of instants. The service turns triggers off where it
 -- only appends (src/store/sqlite/schema.rs), so they cost it nothing.
 
--- The highest seq that was ever given to a message that is not there any more, so that it is not given again.
-CREATE TABLE arrival (high INTEGER NOT NULL) STRICT;
-INSERT INTO arrival VALUES (0);
+-- One row.
+CREATE TABLE arrival (
+    high  INTEGER NOT NULL, -- the highest seq of a message that is not there any more, so that it is not given again
+    stamp INTEGER NOT NULL  -- a random number, by which the service tells this state of the file from an earlier one
+) STRICT;
+INSERT INTO arrival VALUES (0, 0);
 
 -- What became of messages that were there before: the service's counts follow it (src/store/sqlite/count.rs), and
 -- what they have followed is removed. Messages that are new are not in it: they have the highest seq.

@@ -3,7 +3,7 @@
 //! 1. All stretches have the same width. It begins at a second, and doubles when more than `max` of them have messages;
 //!    so it is as fine as the memory allows, for ten messages a day and for a thousand a second.
 //! 2. A stretch that has no messages takes no memory: one message of 1970 or of 2099 changes nothing for the others.
-//! 3. The width depends on what was added, not on the order in which that was done.
+//! 3. The width depends on what was added, not on the order in which that was done, nor on what was removed.
 
 use crate::timestamp::Moment;
 use std::collections::BTreeMap;
@@ -57,6 +57,17 @@ impl Buckets {
         }
     }
 
+    /// Takes away a message of that instant, which was counted.
+    pub(super) fn remove(&mut self, us: i64) {
+        let number = us.div_euclid(self.width_us);
+        if let Some(count) = self.counts.get_mut(&number) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&number);
+            }
+        }
+    }
+
     /// What is known of the messages since a moment.
     pub(super) fn since(&self, moment: Moment) -> Since {
         let number = moment.us.div_euclid(self.width_us);
@@ -93,6 +104,14 @@ mod tests {
             assert!(since.next > moment);
             assert!(count(moment.us, since.next.us) <= since.uncounted_max);
             assert!(since.stretches.is_sorted() && since.stretches.iter().all(|&(at, _)| at >= since.next));
+
+            let gone = fastrand::usize(0..=times.len());
+            times[..gone].iter().for_each(|&us| buckets.remove(us));
+            let left = |from: i64, to: i64| times[gone..].iter().filter(|&&us| us >= from && us < to).count() as u64;
+            let since = buckets.since(moment);
+            assert_eq!(since.counted(), left(since.next.us, i64::MAX), "after removing {gone}");
+            assert!(left(moment.us, since.next.us) <= since.uncounted_max);
+            times[..gone].iter().for_each(|&us| buckets.add(us));
 
             let mut shuffled = times.clone();
             fastrand::shuffle(&mut shuffled);

@@ -7,8 +7,9 @@
 //! The connection is opened for each time: as long as it is open, a log that was removed cannot be made again (wal.rs).
 
 use crate::mutex::UNPOISONED;
+use crate::store::sqlite::schema;
 use crate::store::sqlite::turn::{Side, Turns};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -64,8 +65,7 @@ fn copy_when_woken(turns: &Turns, path: PathBuf, copying: &Mutex<()>, woken: &Re
 
 /// Copies the log, and says whether all of it is copied.
 fn copy(turns: &Turns, path: &Path) -> rusqlite::Result<bool> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let connection = schema::open_beside(path)?;
     // It has the log open before the log is known to be on disk, so it sees every later error of a sync itself.
     left(&connection)?;
     {

@@ -3,8 +3,8 @@
 use crate::message::Message;
 use crate::store::Stored;
 use crate::store::metrics;
-use crate::store::sqlite::count::{last_seq, seen};
-use crate::store::sqlite::database::Database;
+use crate::store::sqlite::count::seen;
+use crate::store::sqlite::database::{Database, data_version};
 use crate::store::sqlite::error::is_busy;
 use crate::store::sqlite::turn::{Side, Turns};
 use rusqlite::TransactionBehavior;
@@ -57,8 +57,8 @@ impl Database {
         self.check_files()?;
         self.wal.prove(&mut self.connection)?;
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let (_, row_max) = seen(&transaction)?;
-        let mut seq = last_seq(&transaction)?;
+        let data_version = data_version(&transaction)?;
+        let mut seq = seen(&transaction)?.seq_given;
         let mut stored = Vec::with_capacity(deliveries.len());
         {
             let mut insert = transaction.prepare_cached(include_str!("../../../sql/sqlite/insert.sql"))?;
@@ -78,14 +78,14 @@ impl Database {
             }
         }
         if let Err(error) = transaction.commit() {
-            self.count.forget(); // dropping the transaction rolls it back, unless it was committed after all
+            self.count.doubt(); // dropping the transaction rolls it back, unless it was committed after all
             return Err(error);
         }
 
         let written = deliveries.iter().flatten().zip(stored.iter().flatten());
         let created = written.filter(|(_, outcome)| **outcome == Stored::Created).map(|(message, _)| message);
         let rows = created.map(|message| (message.from.as_str(), message.ts.moment()));
-        self.count.committed(row_max, rows, &self.connection);
+        self.count.committed(data_version, rows, &self.connection, seq);
         self.wal.sync()?;
         let count: usize = stored.iter().map(Vec::len).sum();
         metrics::COMMIT_MESSAGES.observe(count as f64);

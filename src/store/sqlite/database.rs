@@ -1,11 +1,14 @@
 //! The one connection, its files, and the counts that belong to what is in the database.
 
-use crate::store::sqlite::count::{Count, seen};
+use crate::store::sqlite::count::{Count, Followed, seen};
 use crate::store::sqlite::files::{FileId, Files, moved};
 use crate::store::sqlite::tally::Tally;
 use crate::store::sqlite::wal::{Found, Wal};
 use crate::store::{ReadError, Unavailable};
 use rusqlite::{Connection, TransactionBehavior};
+
+/// Entries of the journal that are removed in one transaction: less than 1 ms.
+const FORGOTTEN_MAX: i64 = 1000;
 
 /// What the turn is about: the connection, and the counts that belong to what is in it.
 pub(super) struct Database {
@@ -15,6 +18,17 @@ pub(super) struct Database {
     pub(super) file: FileId,
     pub(super) wal: Wal,
     pub(super) count: Count,
+    /// The journal has no entry up to this one.
+    pub(super) journal_emptied: i64,
+}
+
+/// What became of a read that needs exact counts.
+pub(super) enum Look<T> {
+    Answer(T),
+    /// The counts are not exact yet; this was a step towards it.
+    NotYet,
+    /// All has to be counted anew.
+    Lost,
 }
 
 /// One state of the database, and the counts that belong to it.
@@ -24,17 +38,51 @@ pub(super) struct View<'a> {
 }
 
 impl Database {
-    /// Reads within one transaction in which the tally is exact. None: it is not yet, and this was a step towards it.
-    pub(super) fn view<T>(&mut self, read: impl Fn(&View<'_>) -> Result<T, ReadError>) -> Result<Option<T>, ReadError> {
+    /// Reads within one transaction in which the tally is exact.
+    pub(super) fn view<T>(&mut self, read: impl Fn(&View<'_>) -> Result<T, ReadError>) -> Result<Look<T>, ReadError> {
         let transaction = self.connection.transaction()?;
         let data_version = data_version(&transaction)?;
         if !self.count.is_exact(data_version) {
-            self.count.step(&transaction, data_version)?;
-            if !self.count.is_exact(data_version) {
-                return Ok(None);
+            match self.count.step(&transaction, data_version)? {
+                Followed::Exact => {}
+                Followed::Partly => return Ok(Look::NotYet),
+                Followed::Lost => return Ok(Look::Lost),
             }
         }
-        read(&View { connection: &transaction, tally: &self.count.tally }).map(Some)
+        read(&View { connection: &transaction, tally: &self.count.tally }).map(Look::Answer)
+    }
+
+    /// Removes some entries of the journal that the tally has followed, and says whether there may be more.
+    pub(super) fn empty_journal(&mut self) -> rusqlite::Result<bool> {
+        let Some(followed) = self.count.followed().filter(|&followed| followed != self.journal_emptied) else {
+            return Ok(false);
+        };
+        self.check_files()?;
+        self.wal.prove(&mut self.connection)?;
+        let mut statement = self.connection.prepare_cached(include_str!("../../../sql/sqlite/forget_followed.sql"))?;
+        if statement.execute((followed, FORGOTTEN_MAX))? as i64 == FORGOTTEN_MAX {
+            return Ok(true);
+        }
+        self.journal_emptied = followed;
+        Ok(false)
+    }
+
+    /// Changes the stamp after a change, so that a backup of before is told from this database (count.rs).
+    pub(super) fn stamp(&mut self) -> rusqlite::Result<()> {
+        if !self.count.is_unstamped(data_version(&self.connection)?) {
+            return Ok(());
+        }
+        self.check_files()?;
+        self.wal.prove(&mut self.connection)?;
+        let stamp = fastrand::i64(..);
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if !self.count.is_unstamped(data_version(&transaction)?) {
+            return Ok(()); // another program has been quicker
+        }
+        transaction.execute(include_str!("../../../sql/sqlite/stamp.sql"), [stamp])?;
+        transaction.commit()?;
+        self.count.stamped(stamp);
+        Ok(())
     }
 
     /// Reads within one transaction what needs no counts: a slice of a read whose first hold has counted.
@@ -80,7 +128,7 @@ impl Database {
     }
 }
 
-fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
+pub(super) fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
 }
 

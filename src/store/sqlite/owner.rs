@@ -46,6 +46,19 @@ pub(super) fn own(path: &Path, file: File) -> Result<(), OpenError> {
     }
 }
 
+/// Does something while no service has the database, and keeps one from starting meanwhile. None when one has it.
+pub(super) fn without_service<T>(file: &File, work: impl FnOnce() -> T) -> std::io::Result<Option<T>> {
+    match file.try_lock() {
+        Ok(()) => {
+            let done = work();
+            file.unlock()?;
+            Ok(Some(done))
+        }
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// The process that holds the lock, if this process may see it: not from within a container, nor with `ProcSubset=pid`.
 fn holder(file: &File) -> Option<u32> {
     let metadata = file.metadata().ok()?;

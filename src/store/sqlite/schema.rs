@@ -65,12 +65,16 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     let fail = |what: String| OpenError::new(path, what);
     refuse_old_library(rusqlite::version_number()).map_err(fail)?;
     // NO_MUTEX: one thread at a time holds the connection, see turn.rs.
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags).map_err(|error| {
+    let mut connection = open_beside(path).map_err(|error| {
         fail(format!("{error}. Check that the file and its directory belong to the user that this runs as."))
     })?;
     prepare(&mut connection, path).map_err(fail)?;
     Ok(connection)
+}
+
+/// A second connection of the service to the file that it has open, for what takes longer than a turn.
+pub(super) fn open_beside(path: &Path) -> rusqlite::Result<Connection> {
+    Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
 }
 
 /// Opens a file that is there, for a command beside a service that may be running. Creates nothing, migrates nothing.
@@ -179,6 +183,7 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<(), String> {
     connection.set_prepared_statement_cache_capacity(64); // more than there are files in sql/
     add_functions(connection).map_err(sqlite)?;
     while migrate_one(connection)? {}
+    set(connection, "secure_delete", "1")?; // the journal has senders, who may be erased
     append_silently(connection).map_err(sqlite)?;
     // From now on nobody waits inside SQLite, where the mutex is held: commit.rs waits outside.
     connection.busy_timeout(Duration::ZERO).map_err(sqlite)

@@ -4,9 +4,10 @@ use super::*;
 use crate::message::{MessageId, Msisdn};
 use crate::query::Start;
 use crate::store::Outcome;
+use crate::store::sqlite::database::Look;
 use crate::timestamp::Timestamp;
-use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode};
 use std::path::PathBuf;
 
 /// A store in a directory of its own, and another connection to its file.
@@ -90,44 +91,75 @@ fn agree(two: &Two) {
     assert_eq!(stats.total_messages, two.count("1"));
 }
 
+/// What another program does to the file in one go.
+fn foreign_change(two: &mut Two) {
+    let (seq, id, ts) = (fastrand::u32(1..60), fastrand::u32(0..80), random_ts());
+    let or = fastrand::choice(["OR ABORT", "OR REPLACE", "OR IGNORE"]).unwrap();
+    two.other.pragma_update(None, "recursive_triggers", fastrand::bool()).unwrap();
+    let change = match fastrand::u8(0..12) {
+        0 => format!("DELETE FROM messages WHERE from_msisdn = '+{}'", fastrand::u32(1..20)),
+        1 => "DELETE FROM messages WHERE seq = (SELECT MAX(seq) FROM messages)".to_owned(),
+        2 => format!("UPDATE messages SET ts = '{ts}' WHERE seq % 7 = 3"),
+        3 => format!("UPDATE messages SET from_msisdn = '+{}', text = 'x' WHERE seq % 11 = 2", fastrand::u32(1..9)),
+        4 => format!("UPDATE {or} messages SET message_id = 'o{id}' WHERE seq = {seq}"),
+        5 => format!("UPDATE {or} messages SET seq = {} WHERE seq = {seq}", fastrand::u32(1..90)),
+        6 => format!(
+            "INSERT {or} INTO messages (message_id, from_msisdn, to_msisdn, ts, created_at)
+             SELECT 'o' || ({id} + i), '+3', '+1', '{ts}', '' FROM (SELECT 0 AS i UNION SELECT 1 UNION SELECT 2)"
+        ),
+        7 => format!(
+            "INSERT {or} INTO messages (seq, message_id, from_msisdn, to_msisdn, ts, created_at)
+             VALUES ({seq}, 'o{id}', '+{}', '+1', '{ts}', '')",
+            fastrand::u32(1..9)
+        ),
+        8 => format!(
+            "INSERT INTO messages (message_id, from_msisdn, to_msisdn, ts, created_at) VALUES ('o{id}', '+6', '+1', '{ts}', '')
+             ON CONFLICT (message_id) DO UPDATE SET from_msisdn = excluded.from_msisdn, ts = excluded.ts"
+        ),
+        9 => "CREATE TABLE IF NOT EXISTS of_another_program (x)".to_owned(),
+        10 => "VACUUM".to_owned(),
+        _ => {
+            // As `import` does it: a connection that appends without triggers.
+            schema::append_silently(&two.other).unwrap();
+            let append = "INSERT INTO messages
+                          SELECT seq_given + 1, 'a' || seq_given, '+4', '+1', ts, NULL, '', ts_us, ts_ns
+                          FROM messages, (SELECT MAX(high, (SELECT MAX(seq) FROM messages)) AS seq_given FROM arrival)
+                          ORDER BY random() LIMIT 1";
+            two.other.execute(append, []).unwrap();
+            two.other.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, true).unwrap();
+            return;
+        }
+    };
+    match two.other.execute(&change, []) {
+        Ok(_) => {}
+        Err(error) => assert_eq!(error.sqlite_error_code(), Some(ErrorCode::ConstraintViolation), "{change}: {error}"),
+    }
+}
+
 #[test]
 fn totals_and_stats_are_those_of_sql_whoever_writes() {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     fastrand::seed(seed);
-    for _ in 0..6 {
-        let two = Two::open();
-        for _ in 0..60 {
-            let sql = |sql: &str| two.other.execute(sql, []).unwrap();
-            match fastrand::u8(0..10) {
-                0 => sql(&format!("DELETE FROM messages WHERE from_msisdn = '+{}'", fastrand::u32(1..20))),
-                1 => sql(&format!("UPDATE messages SET ts = '{}' WHERE rowid % 7 = 3", random_ts())),
-                2 => sql("UPDATE messages SET from_msisdn = '+5' WHERE rowid % 11 = 2"),
-                3 => sql(&format!(
-                    "INSERT OR REPLACE INTO messages (message_id, from_msisdn, to_msisdn, ts, text, created_at)
-                     VALUES ('o{}', '+3', '+1', '{}', NULL, '')",
-                    fastrand::u32(0..50),
-                    random_ts()
-                )),
-                4 => sql("CREATE TABLE IF NOT EXISTS of_another_program (x)"),
-                5 => {
-                    // As `import` does it: a connection that appends without triggers.
-                    schema::append_silently(&two.other).unwrap();
-                    let appended = sql(&format!(
-                        "INSERT OR IGNORE INTO messages SELECT NULL, 'a{}', '+4', '+1', ts, NULL, '', ts_us, ts_ns FROM messages LIMIT 1",
-                        fastrand::u32(0..50)
-                    ));
-                    two.other.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, true).unwrap();
-                    appended
+    for _ in 0..12 {
+        let mut two = Two::open();
+        let backup = two.directory.join("backup.db");
+        for _ in 0..120 {
+            match fastrand::u8(0..24) {
+                0 => two.other.backup("main", &backup, None::<fn(_)>).unwrap(),
+                1 if backup.exists() => {
+                    keeper::keep(&two.store.turns).unwrap(); // a backup is at least a second old
+                    two.other.restore("main", &backup, None::<fn(_)>).unwrap();
                 }
+                2..10 => foreign_change(&mut two),
+                10..13 => keeper::keep(&two.store.turns).unwrap(),
                 _ => {
                     let random = |_| message(fastrand::u32(0..2_000), fastrand::u32(1..20), &random_ts());
                     let messages: Vec<Message> = (0..fastrand::usize(1..20)).map(random).collect();
                     let sent = messages.len();
                     assert_eq!(two.commit(messages).unwrap().len(), sent);
-                    sent
                 }
-            };
+            }
             // Not after each, so that several changes come together.
             if fastrand::u8(0..3) > 0 {
                 agree(&two);
@@ -138,7 +170,7 @@ fn totals_and_stats_are_those_of_sql_whoever_writes() {
 }
 
 #[test]
-fn what_other_programs_change_is_counted_in_steps_and_what_happens_between_them_is_not_missed() {
+fn what_other_programs_change_is_followed_in_steps_and_what_happens_between_them_is_not_missed() {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     fastrand::seed(seed);
@@ -147,19 +179,19 @@ fn what_other_programs_change_is_counted_in_steps_and_what_happens_between_them_
                 INSERT INTO messages (message_id, from_msisdn, to_msisdn, ts, created_at)
                 SELECT 'n' || i, '+' || (i * i % 11), '+1', printf('2025-01-15T%02d:00:00Z', i % 24), '' FROM n";
     two.other.execute(many, []).unwrap();
-    agree(&two);
     let mut steps_max = 0;
-    for id in 0..40 {
+    for id in 0..20 {
         let delete = |i: usize| two.other.execute("DELETE FROM messages WHERE message_id = ?1", [format!("n{i}")]);
-        delete(fastrand::usize(0..9000)).unwrap();
+        let hour = fastrand::u8(0..24);
+        let change = format!("UPDATE messages SET ts = '2025-01-14T{hour:02}:00:00Z' WHERE seq % 2 = {}", id % 2);
+        two.other.execute(&change, []).unwrap();
         let mut steps = 1;
-        while two.store.turns.take(Side::Read).view(|_| Ok(())).unwrap().is_none() {
+        while matches!(two.store.turns.take(Side::Read).view(|_| Ok(())).unwrap(), Look::NotYet) {
             steps += 1;
             match fastrand::u8(0..8) {
                 0 => drop(delete(fastrand::usize(0..9000)).unwrap()),
-                1 => {
-                    drop(two.other.execute("DELETE FROM messages WHERE rowid = (SELECT MAX(rowid) FROM messages)", []))
-                }
+                1 => drop(two.other.execute("DELETE FROM messages WHERE seq = (SELECT MAX(seq) FROM messages)", [])),
+                2 => while two.store.turns.take(Side::Read).empty_journal().unwrap() {},
                 _ => {
                     let random = |index| message(id * 100 + steps * 10 + index, fastrand::u32(1..20), &random_ts());
                     two.commit((0..fastrand::u32(1..5)).map(random).collect()).unwrap();
@@ -169,7 +201,7 @@ fn what_other_programs_change_is_counted_in_steps_and_what_happens_between_them_
         steps_max = steps_max.max(steps);
         agree(&two);
     }
-    assert!(steps_max >= 4, "the table is too small for this test: at most {steps_max} steps");
+    assert!(steps_max >= 3, "the table is too small for this test: at most {steps_max} steps");
 }
 
 #[test]

@@ -10,10 +10,16 @@
 
 use crate::mutex::UNPOISONED;
 use crate::store::ReadError;
-use crate::store::sqlite::database::{Database, View};
+use crate::store::sqlite::count::Count;
+use crate::store::sqlite::database::{Database, Look, View};
 use crate::store::sqlite::deadline::Deadline;
+use crate::store::sqlite::schema;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// While another thread counts.
+const COUNTING_PAUSE: Duration = Duration::from_millis(10);
 
 /// Who asks for the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +36,8 @@ pub(super) struct Turns {
     freed: [Condvar; 2],
     /// Taken only by who has the turn, so never contended; it is held for as long as the turn.
     database: Mutex<Database>,
+    /// Held while all is counted anew.
+    counting: Mutex<()>,
 }
 
 struct Order {
@@ -48,7 +56,8 @@ pub(super) struct Turn<'a> {
 impl Turns {
     pub(super) fn new(database: Database) -> Turns {
         let order = Order { taken: false, next: Side::Ingest, waiting: [0; 2] };
-        Turns { order: Mutex::new(order), freed: [Condvar::new(), Condvar::new()], database: Mutex::new(database) }
+        let freed = [Condvar::new(), Condvar::new()];
+        Turns { order: Mutex::new(order), freed, database: Mutex::new(database), counting: Mutex::default() }
     }
 
     /// Waits for a turn of that side.
@@ -71,18 +80,41 @@ impl Turns {
 
 impl Turns {
     /// Reads within one transaction in which the tally is exact. When other programs have changed the file, it takes as
-    /// many turns as it takes to count that.
+    /// many turns as it takes to follow that.
     pub(super) fn view<T>(
         &self,
         deadline: Deadline,
         read: impl Fn(&View<'_>) -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
         loop {
-            if let Some(answer) = self.take(Side::Read).view(&read)? {
-                return Ok(answer);
+            let look = self.take(Side::Read).view(&read)?; // the turn ends here
+            match look {
+                Look::Answer(answer) => return Ok(answer),
+                Look::NotYet => {}
+                Look::Lost => match self.counting.try_lock() {
+                    Ok(_counting) => self.count_anew()?,
+                    Err(_) => std::thread::sleep(COUNTING_PAUSE), // another thread counts
+                },
             }
             deadline.check().map_err(|_| ReadError::Counting)?;
         }
+    }
+
+    /// Counts all messages on a connection of its own, so that ingest and other reads go on meanwhile.
+    fn count_anew(&self) -> Result<(), ReadError> {
+        let (database, file) = {
+            let turn = self.take(Side::Read);
+            if turn.count.followed().is_some() {
+                return Ok(()); // another thread has counted since this one looked
+            }
+            (turn.files.clone(), turn.file)
+        };
+        let mut connection = schema::open_beside(&database.database)?;
+        database.check_database(file)?; // it was opened by name
+        let count = Count::build(&*connection.transaction()?)?;
+        let before = std::mem::replace(&mut self.take(Side::Read).count, count);
+        drop(before); // the turn has been given up: freeing the counts of millions of senders takes a while
+        Ok(())
     }
 }
 

@@ -88,6 +88,18 @@ impl Database {
         self.run("COMMIT");
     }
 
+    /// Copies all into a file.
+    #[track_caller]
+    pub(crate) fn back_up(&self, into: &Path) {
+        self.0.backup("main", into, None::<fn(_)>).unwrap();
+    }
+
+    /// Overwrites all with the copy, as `.restore` of the sqlite3 shell does.
+    #[track_caller]
+    pub(crate) fn restore(&mut self, from: &Path) {
+        self.0.restore("main", from, None::<fn(_)>).unwrap();
+    }
+
     /// The steps of the plan for a statement.
     #[track_caller]
     pub(crate) fn plan(&self, sql: &str) -> Vec<String> {

@@ -2,9 +2,15 @@
 
 use crate::store::MaintenanceError;
 use crate::store::sqlite::maintenance::{CLOCK_ROWS, Maintenance, PAUSE, Progress};
+use crate::store::sqlite::owner;
 use crate::store::sqlite::schema::LOCK_PATIENCE;
 use rusqlite::named_params;
-use std::time::Instant;
+use std::fs::File;
+use std::mem::ManuallyDrop;
+use std::time::{Duration, Instant};
+
+/// Between two looks at whether the service has followed.
+const FOLLOWING_PAUSE: Duration = Duration::from_millis(100);
 
 impl Maintenance {
     /// How many messages a sender has.
@@ -31,9 +37,33 @@ impl Maintenance {
             })?;
             removed(count);
             if progress == Progress::Done {
-                self.connection.execute(include_str!("../../../../sql/sqlite/empty_journal.sql"), [])?;
                 return Ok(());
             }
+        }
+    }
+
+    /// Waits until the journal has no entry of a sender any more: a service that runs removes them within about a second.
+    /// Without one, this empties the journal itself. False when there still is one after all of the time that a command
+    /// waits.
+    pub fn forget(&self, from: &str) -> Result<bool, MaintenanceError> {
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        let unlockable = |error: std::io::Error| MaintenanceError(error.to_string());
+        // Never closed, as in owner.rs.
+        let file = ManuallyDrop::new(File::open(&self.path).map_err(unlockable)?);
+        loop {
+            let sql = include_str!("../../../../sql/sqlite/journal_has.sql");
+            if !self.connection.query_row(sql, [from], |row| row.get(0))? {
+                return Ok(true);
+            }
+            let empty = || self.connection.execute(include_str!("../../../../sql/sqlite/empty_journal.sql"), []);
+            if let Some(emptied) = owner::without_service(&file, empty).map_err(unlockable)? {
+                emptied?;
+                return Ok(true);
+            }
+            if Instant::now() >= deadline {
+                return Ok(false);
+            }
+            std::thread::sleep(FOLLOWING_PAUSE);
         }
     }
 

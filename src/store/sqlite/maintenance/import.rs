@@ -1,6 +1,6 @@
 //! Storing messages that were exported.
 
-use crate::store::sqlite::count::last_seq;
+use crate::store::sqlite::count::seen;
 use crate::store::sqlite::maintenance::export::moment_of;
 use crate::store::sqlite::maintenance::{CLOCK_ROWS, Maintenance, Progress};
 use crate::store::sqlite::schema;
@@ -16,7 +16,7 @@ impl Maintenance {
         while outcomes.len() < records.len() {
             self.write_for_a_while(|transaction| {
                 let mut insert = transaction.prepare_cached(include_str!("../../../../sql/sqlite/insert.sql"))?;
-                let mut seq = last_seq(transaction)?;
+                let mut seq = seen(transaction)?.seq_given;
                 for record in records.iter().skip(outcomes.len()).take(CLOCK_ROWS) {
                     let Record { message_id, from, to, ts, text, created_at } = record;
                     let moment = moment_of(ts.as_deref());

@@ -1,0 +1,1 @@
+UPDATE arrival SET stamp = ?1
