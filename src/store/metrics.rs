@@ -16,6 +16,12 @@ metrics! {
         "Time of each COMMIT from BEGIN on, in seconds.",
         [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.],
     );
+    /// A search, or a count of many messages, holds it many times.
+    pub(super) static READ_HOLD_SECONDS: Histogram<10> = Histogram::new(
+        "inbox_read_hold_seconds",
+        "Time that a part of a read held the database, in seconds.",
+        [0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5],
+    );
     pub(super) static COMMIT_FAILURES: Counter = Counter::new(
         "inbox_commit_failures_total",
         "Groups that could not be committed or synced, and were answered 503.",

@@ -10,13 +10,14 @@
 
 use crate::mutex::UNPOISONED;
 use crate::store::ReadError;
+use crate::store::metrics;
 use crate::store::sqlite::count::Count;
 use crate::store::sqlite::database::{Database, Look, View};
 use crate::store::sqlite::deadline::Deadline;
 use crate::store::sqlite::schema;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Condvar, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// While another thread counts.
 const COUNTING_PAUSE: Duration = Duration::from_millis(10);
@@ -50,6 +51,8 @@ struct Order {
 /// The database, until dropped.
 pub(super) struct Turn<'a> {
     turns: &'a Turns,
+    side: Side,
+    taken: Instant,
     database: Option<MutexGuard<'a, Database>>,
 }
 
@@ -74,7 +77,7 @@ impl Turns {
             Side::Read => Side::Ingest,
         };
         drop(order);
-        Turn { turns: self, database: Some(self.database.lock().expect(UNPOISONED)) }
+        Turn { turns: self, side, taken: Instant::now(), database: Some(self.database.lock().expect(UNPOISONED)) }
     }
 }
 
@@ -121,6 +124,9 @@ impl Turns {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.database = None; // before the turn passes on, so that the mutex is free for whoever gets it
+        if self.side == Side::Read {
+            metrics::READ_HOLD_SECONDS.observe(self.taken.elapsed().as_secs_f64());
+        }
         let mut order = self.turns.order.lock().expect(UNPOISONED);
         order.taken = false;
         let side = match order.next {
