@@ -45,7 +45,7 @@ fn main() {
     case("the same, deep", &one_instant, &format!("{page}&offset={}", size / 2), &nothing);
     case("`since` at that instant", &one_instant, &format!("{page}&since=2025-01-01T00:00:00Z"), &nothing);
     case("`/stats` while another program deletes every 30 ms", &template, "/stats", &|path| {
-        let other = open(path);
+        let other = support::another_program(path);
         let begun = Instant::now();
         while begun.elapsed() < TIME {
             let delete = "DELETE FROM messages WHERE seq = (SELECT MIN(seq) FROM messages)";
@@ -54,11 +54,13 @@ fn main() {
         }
     });
     case("`/stats` while another program changes every message", &template, "/stats", &|path| {
-        open(path).execute("UPDATE messages SET from_msisdn = from_msisdn || '0'", []).expect("room on the disk");
+        support::another_program(path)
+            .execute("UPDATE messages SET from_msisdn = from_msisdn || '0'", [])
+            .expect("room on the disk");
         std::thread::sleep(TIME);
     });
     case("`/stats` while another program adds as many senders", &template, "/stats", &|path| {
-        let mut other = open(path);
+        let mut other = support::another_program(path);
         for first in (0..size).step_by(200) {
             let transaction = other.transaction().expect("nobody else for long");
             for number in first..first + 200 {
@@ -71,11 +73,11 @@ fn main() {
         }
     });
     case("`/stats` after `.restore` of another database", &template, "/stats", &|path| {
-        open(path).restore("main", &one_instant, None::<fn(_)>).expect("room on the disk");
+        support::another_program(path).restore("main", &one_instant, None::<fn(_)>).expect("room on the disk");
         std::thread::sleep(TIME);
     });
     case("`/messages` with a row and the lock of another program", &template, "/messages", &|path| {
-        let other = open(path);
+        let other = support::another_program(path);
         let insert = "INSERT INTO messages (message_id, from_msisdn, to_msisdn, ts, created_at)
                       VALUES ('other', '+1', '+2', '2025-06-01T00:00:00Z', ''); BEGIN IMMEDIATE";
         other.execute_batch(insert).expect("room on the disk");
@@ -97,12 +99,6 @@ fn main() {
 
 /// The sender of all messages of one instant.
 const ONE: &str = "+919876543210";
-
-fn open(path: &Path) -> rusqlite::Connection {
-    let connection = rusqlite::Connection::open(path).expect("it is there");
-    connection.busy_timeout(Duration::from_secs(60)).expect("a number");
-    connection
-}
 
 fn run(name: &str, path: &Path, size: usize, target: &str, beside: &(dyn Fn(&Path) + Sync)) {
     let service = Service::start(path, &[]);

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use sqlite::Sqlite;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What the store needs to know.
 #[derive(Clone, Debug)]
@@ -33,6 +34,9 @@ pub struct Options {
     /// Most searches at one time. Each keeps a worker busy, and ingest needs workers too.
     pub searches_max: usize,
 }
+
+/// Takes what is said while a database is opened that needs work first: a sentence at a time, for people.
+pub type Report = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// The database, shared by all workers.
 pub enum Store {
@@ -158,8 +162,8 @@ pub struct Filter {
 
 impl Store {
     /// Opens the database, migrates it and counts what is in it. Fails when another process serves the same database.
-    pub fn open(options: Options) -> Result<Store, OpenError> {
-        Sqlite::open(options).map(Store::Sqlite)
+    pub fn open(options: Options, report: &Report) -> Result<Store, OpenError> {
+        Sqlite::open(options, report).map(Store::Sqlite)
     }
 
     /// Commits deliveries as one group: the messages of all of them, or none. `join` adds those that wait, each time that

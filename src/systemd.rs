@@ -41,9 +41,13 @@ pub fn inherited_listener() -> Result<Option<TcpListener>, String> {
     }
 }
 
+/// For the start to go on after each [`starting`], however long `TimeoutStartSec=` is.
+const START_TIME: Duration = Duration::from_secs(60);
+
 /// What is going on before the service is ready; `systemctl status` shows it.
 pub fn starting(status: &str, log: &Log) {
-    tell(&[NotifyState::Status(status)], log);
+    let time = NotifyState::ExtendTimeoutUsec(START_TIME.as_micros() as u32);
+    tell(&[NotifyState::Status(status), time], log);
 }
 
 /// Connections are accepted and the schema is applied: units that wait for this one may start.

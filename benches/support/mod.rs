@@ -310,6 +310,13 @@ pub fn load(address: SocketAddr, requests: &[Vec<u8>], connections: usize) -> Lo
 }
 
 /// A connection as the service has it, with its schema: for the raw limit and for making large databases.
+/// The database as another program has it open.
+pub fn another_program(path: &Path) -> rusqlite::Connection {
+    let connection = rusqlite::Connection::open(path).expect("it is there");
+    connection.busy_timeout(Duration::from_secs(60)).expect("a number");
+    connection
+}
+
 fn raw_database(path: &Path) -> rusqlite::Connection {
     let connection = rusqlite::Connection::open(path).expect("the directory can be written");
     connection.pragma_update(None, "journal_mode", "wal").expect("WAL");

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::gate::{self, Gate, Limits};
 use crate::log::{Level, Log};
 use crate::server::{self, Server};
-use crate::store::{Store, Unavailable, sqlite_version};
+use crate::store::{Report, Store, Unavailable, sqlite_version};
 use crate::systemd;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
@@ -57,7 +57,12 @@ pub(super) fn serve() -> Result<(), Failure> {
     let path = config.store.path.display().to_string();
     let directory = config.store.path.parent().unwrap_or(Path::new(".")).to_owned();
     systemd::starting(&format!("opening {path}"), &log);
-    let store = Store::open(config.store);
+    let opening = log.clone();
+    let report: Report = Arc::new(move |said| {
+        opening.event(Level::Info, said, json!({}));
+        systemd::starting(said, &opening);
+    });
+    let store = Store::open(config.store, &report);
     let store = Arc::new(store.map_err(|error| Failure { status: IO_ERROR, text: error.to_string() })?);
     let details = json!({ "path": path, "duration_ms": begun.elapsed().as_millis() as u64 });
     log.event(Level::Info, "database opened", details);

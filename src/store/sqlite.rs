@@ -48,7 +48,7 @@ use crate::message::Message;
 use crate::mutex::UNPOISONED;
 use crate::query::Selection;
 use crate::store::metrics;
-use crate::store::{OpenError, Options, Page, ReadError, SenderCount, Stats, Stored, Unavailable};
+use crate::store::{OpenError, Options, Page, ReadError, Report, SenderCount, Stats, Stored, Unavailable};
 use crate::timestamp::Moment;
 use count::Count;
 use database::Database;
@@ -79,9 +79,9 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
-    pub(super) fn open(options: Options) -> Result<Sqlite, OpenError> {
+    pub(super) fn open(options: Options, report: &Report) -> Result<Sqlite, OpenError> {
         owner::own(&options.path, schema::create(&options.path)?)?;
-        let connection = schema::open(&options.path)?;
+        let connection = schema::open(&options.path, report)?;
         let fail = |what: String| OpenError::new(&options.path, what);
         let files = Files::of(&options.path).map_err(|error| fail(error.to_string()))?;
         let file = FileId::of(&options.path).ok_or_else(|| fail("it is gone again.".to_owned()))?;

@@ -8,6 +8,7 @@ fn steady(page: &str) -> String {
         "process_start_time_seconds ",
         "inbox_database_size_bytes ",
         "inbox_wal_size_bytes ",
+        "inbox_read_hold_seconds_",
         "inbox_disk_free_bytes ",
     ];
     let line = |line: &str| match varies.iter().find(|name| line.starts_with(**name)) {

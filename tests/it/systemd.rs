@@ -4,7 +4,7 @@
 //! files are judged by systemd-analyze, where there is one.
 
 use crate::harness::{
-    Connection, Database, Directory, SECRET, Server, delivery, ids, json, own_address, program, run, until,
+    Connection, Database, Delivery, Directory, SECRET, Server, delivery, ids, json, own_address, program, run, until,
 };
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
@@ -118,7 +118,7 @@ impl Manager {
 #[test]
 fn ready_is_told_when_the_schema_is_applied_and_connections_are_accepted_and_stopping_when_it_stops() {
     let (directory, address) = (Directory::new(), own_address());
-    drop(Database::original(&directory));
+    Database::original(&directory).insert_all([&Delivery::of("m1")]);
     let (database, manager) = (directory.database(), Manager::new(&directory));
     let mut server = std::thread::scope(|scope| {
         let ready = scope.spawn(|| {
@@ -131,9 +131,11 @@ fn ready_is_told_when_the_schema_is_applied_and_connections_are_accepted_and_sto
         let (told, accepts, version) = ready.join().expect("the service gets ready");
         assert!(accepts, "nothing listens at READY=1");
         assert!(version > 0, "no schema at READY=1");
-        assert_eq!(told.len(), 2, "{told:?}");
+        assert_eq!(told.len(), 3, "{told:?}");
         assert!(told[0].starts_with("STATUS=opening ") && told[0].contains("inbox.db"), "{told:?}");
-        assert_eq!(told[1], format!("READY=1\nSTATUS=listening on {address}\n"));
+        assert!(told[1].starts_with("STATUS=the schema is brought up to date; messages: about 1,"), "{told:?}");
+        assert!(told[1].ends_with("EXTEND_TIMEOUT_USEC=60000000\n"), "{told:?}");
+        assert_eq!(told[2], format!("READY=1\nSTATUS=listening on {address}\n"));
         server
     });
     server.terminate();

@@ -3,7 +3,7 @@
 CREATE TABLE arrived (
     -- The order of arrival; given by the writer, never twice. As large as a number in JSON can be exactly.
     seq         INTEGER PRIMARY KEY CHECK (seq < 9007199254740992),
-    message_id  TEXT NOT NULL UNIQUE,  -- the sender's choice; MessageId in src/message.rs has its bounds
+    message_id  TEXT NOT NULL,         -- the sender's choice; MessageId in src/message.rs has its bounds
     from_msisdn TEXT NOT NULL,         -- E.164
     to_msisdn   TEXT NOT NULL,         -- E.164
     ts          TEXT NOT NULL,         -- ISO 8601 UTC as it was sent, returned unchanged
@@ -20,6 +20,9 @@ SELECT rowid, message_id, COALESCE(as_text(from_msisdn), ''), COALESCE(as_text(t
     COALESCE(as_text(ts), ''), as_text(text), COALESCE(as_text(created_at), ''), moment_us(ts), moment_ns(ts)
 FROM messages WHERE typeof(message_id) = 'text' AND message_id = as_text(message_id)
 ORDER BY rowid;
+
+-- Made here and not with the table: by sorting, it takes a fraction of the time.
+CREATE UNIQUE INDEX messages_by_id ON arrived (message_id);
 
 -- A message_id that was not text may read as another one. Then the row's number makes it a message_id of its own.
 INSERT INTO arrived

@@ -18,10 +18,11 @@ mod scrub;
 
 pub use export::Export;
 
-use crate::store::OpenError;
 use crate::store::sqlite::schema;
+use crate::store::{OpenError, Report};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a transaction may hold the lock that the service's commits wait for.
@@ -53,7 +54,7 @@ impl Maintenance {
     pub fn open_or_create(path: &Path) -> Result<Maintenance, OpenError> {
         if !path.exists() {
             drop(schema::create(path)?); // before SQLite opens it: closing it later would release SQLite's locks
-            schema::open(path)?;
+            schema::open(path, &(Arc::new(|_: &str| {}) as Report))?; // an empty file: there is nothing to say
         }
         Maintenance::open(path)
     }

@@ -1,7 +1,7 @@
 //! Opening the database file and bringing its schema up to date.
 
-use crate::store::OpenError;
 use crate::store::sqlite::value::text;
+use crate::store::{OpenError, Report};
 use crate::timestamp::{Moment, Timestamp};
 use rusqlite::config::DbConfig;
 use rusqlite::functions::FunctionFlags;
@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Applied in order, each in one transaction; `user_version` is the number of those applied. Never edited once released.
 const MIGRATIONS: [&str; 3] = [
@@ -26,9 +26,19 @@ const SQLITE_VERSION_MIN: i32 = 3_051_003; // as sqlite3_libversion_number write
 /// What the original service's table has to have to be taken over.
 const ORIGINAL_COLUMNS: [&str; 6] = ["message_id", "from_msisdn", "to_msisdn", "ts", "text", "created_at"];
 
-/// Times the size of the database file that a migration needs as free disk: the new table and its log. Of the original
-/// service's 300,000 messages, 68 MB, it took 3.1 times (2026-11-25); sorting for the indexes takes some more.
-const MIGRATION_ROOM_FACTOR: u64 = 4;
+/// Times the size of the database file that its migration needs as free disk, by the version that it has: the new table,
+/// its log, and sorting for the indexes. 300,000 messages of the original service took 3.1 times their 68 MB, and
+/// 1,000,000 of version 2 took 1.7 times their 351 MB.
+const ROOM_FACTORS: [u64; MIGRATIONS.len()] = [4, 4, 2];
+
+/// What a migration takes for a message: 1,000,000 took 5 s on a cloud VM with two cores, more of them longer each.
+const MIGRATION_US_PER_MESSAGE: u64 = 10;
+
+/// Between two reports of a migration.
+const REPORT_PAUSE: Duration = Duration::from_secs(5);
+
+/// Steps of SQLite's virtual machine between two looks at the clock: some milliseconds.
+const CLOCK_STEPS: i32 = 100_000;
 
 /// For another process to finish what it does to the file, while this one starts.
 const START_PATIENCE: Duration = Duration::from_secs(5);
@@ -61,14 +71,14 @@ pub(super) fn create(path: &Path) -> Result<File, OpenError> {
 }
 
 /// Opens a file that is there, and applies the migrations that it has not had.
-pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
+pub(super) fn open(path: &Path, report: &Report) -> Result<Connection, OpenError> {
     let fail = |what: String| OpenError::new(path, what);
     refuse_old_library(rusqlite::version_number()).map_err(fail)?;
     // NO_MUTEX: one thread at a time holds the connection, see turn.rs.
     let mut connection = open_beside(path).map_err(|error| {
         fail(format!("{error}. Check that the file and its directory belong to the user that this runs as."))
     })?;
-    prepare(&mut connection, path).map_err(fail)?;
+    prepare(&mut connection, path, report).map_err(fail)?;
     Ok(connection)
 }
 
@@ -164,17 +174,14 @@ fn refuse_old_library(version: i32) -> Result<(), String> {
     ))
 }
 
-fn prepare(connection: &mut Connection, path: &Path) -> Result<(), String> {
+fn prepare(connection: &mut Connection, path: &Path, report: &Report) -> Result<(), String> {
     let sqlite = |error: rusqlite::Error| {
         format!(
             "{error}. Check that it is an SQLite database, that this user may write it, and that the disk has room."
         )
     };
     connection.busy_timeout(START_PATIENCE).map_err(sqlite)?;
-    // Before anything is changed.
-    if version(connection)? < MIGRATIONS.len() {
-        refuse_without_room(path)?;
-    }
+    announce(connection, path, report)?; // before anything is changed
     set(connection, "journal_mode", "wal")?;
     set(connection, "synchronous", "1")?; // NORMAL: each COMMIT is synced by wal.rs, which says why
     set(connection, "cache_size", &(-CACHE_KIB).to_string())?;
@@ -182,7 +189,9 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<(), String> {
     set(connection, "journal_size_limit", &(64 << 20).to_string())?;
     connection.set_prepared_statement_cache_capacity(64); // more than there are files in sql/
     add_functions(connection).map_err(sqlite)?;
+    report_regularly(connection, report).map_err(sqlite)?;
     while migrate_one(connection)? {}
+    connection.progress_handler(0, None::<fn() -> bool>).map_err(sqlite)?;
     set(connection, "secure_delete", "1")?; // the journal has senders, who may be erased
     append_silently(connection).map_err(sqlite)?;
     // From now on nobody waits inside SQLite, where the mutex is held: commit.rs waits outside.
@@ -215,14 +224,26 @@ fn set(connection: &Connection, name: &str, value: &str) -> Result<(), String> {
     ))
 }
 
-/// Fails when the migration could fill the disk that the database is on.
-fn refuse_without_room(path: &Path) -> Result<(), String> {
+/// Says what the migrations will take. Fails when they could fill the disk that the database is on.
+fn announce(connection: &Connection, path: &Path, report: &Report) -> Result<(), String> {
+    let Some(factor) = ROOM_FACTORS.get(version(connection)?) else { return Ok(()) };
     let (Ok(file), Ok(disk)) = (path.metadata(), rustix::fs::statvfs(path)) else { return Ok(()) }; // it says nothing
-    room_for_migration(file.len(), disk.f_bavail.saturating_mul(disk.f_frsize))
+    let needed = file.len().saturating_mul(*factor);
+    room_for_migration(needed, disk.f_bavail.saturating_mul(disk.f_frsize))?;
+    // A file without the table is new.
+    let count = connection.prepare(include_str!("../../../sql/sqlite/rowid_max.sql"));
+    let messages: i64 = count.and_then(|mut count| count.query_row([], |row| row.get(0))).unwrap_or(0);
+    if messages > 0 {
+        let seconds = messages.unsigned_abs() * MIGRATION_US_PER_MESSAGE / 1_000_000 + 1;
+        report(&format!(
+            "the schema is brought up to date; messages: about {messages}, time: about {seconds} s, disk meanwhile: up to \
+             {needed} bytes; when it is interrupted, nothing is changed, and the next start begins again"
+        ));
+    }
+    Ok(())
 }
 
-fn room_for_migration(bytes: u64, free: u64) -> Result<(), String> {
-    let needed = bytes.saturating_mul(MIGRATION_ROOM_FACTOR);
+fn room_for_migration(needed: u64, free: u64) -> Result<(), String> {
     if free >= needed {
         return Ok(());
     }
@@ -230,6 +251,20 @@ fn room_for_migration(bytes: u64, free: u64) -> Result<(), String> {
         "its schema has to be brought up to date, which takes up to {needed} bytes of disk, and {free} are free. Nothing \
          was changed. Make room, or move the database to a larger disk and set DATABASE_URL."
     ))
+}
+
+/// Reports every [`REPORT_PAUSE`] how long the statements of the connection have taken so far.
+fn report_regularly(connection: &mut Connection, report: &Report) -> rusqlite::Result<()> {
+    let (report, begun) = (Report::clone(report), Instant::now());
+    let mut next = REPORT_PAUSE;
+    let look = move || {
+        if begun.elapsed() >= next {
+            next += REPORT_PAUSE;
+            report(&format!("the schema is being brought up to date, {} s so far", begun.elapsed().as_secs()));
+        }
+        false // go on
+    };
+    connection.progress_handler(CLOCK_STEPS, Some(look))
 }
 
 /// How many migrations the database has had. `Err` for one of a newer version, which may have any schema.
@@ -300,8 +335,8 @@ mod tests {
     #[test]
     fn a_migration_without_room_on_the_disk_is_refused() {
         assert_eq!(room_for_migration(0, 0), Ok(()), "a new database");
-        assert_eq!(room_for_migration(100, 400), Ok(()));
-        let refusal = room_for_migration(100, 399).unwrap_err();
+        assert_eq!(room_for_migration(400, 400), Ok(()));
+        let refusal = room_for_migration(400, 399).unwrap_err();
         assert!(refusal.contains("400 bytes") && refusal.contains("399 are free"), "{refusal}");
     }
 

@@ -23,7 +23,7 @@ impl Two {
         std::fs::create_dir(&directory).unwrap();
         let path = directory.join("inbox.db");
         let options = Options { path: path.clone(), searches_max: 1 };
-        let store = Sqlite::open(options).unwrap();
+        let store = Sqlite::open(options, &(Arc::new(|_: &str| {}) as Report)).unwrap();
         Two { store, other: Connection::open(path).unwrap(), directory }
     }
 
