@@ -8,10 +8,10 @@ use crate::access::{Access, Denied};
 use crate::answer::{self, Answer, Delivered, WebhookResult};
 use crate::log::Log;
 use crate::metrics::{Metrics, Page};
-use crate::path::{Audience, Path};
-use crate::query::{CURSOR_REFUSAL, Parameters};
+use crate::path::{self, Audience, Path};
+use crate::query::{CURSOR_REFUSAL, Parameters, arrivals};
 use crate::reply::{Fault, Reply, Status};
-use crate::store::{self, Item, Outcome, ReadError, Store, Stored, Unavailable, sqlite_version};
+use crate::store::{self, Arrival, Item, Outcome, ReadError, Store, Stored, Unavailable, sqlite_version};
 use crate::webhook::{self, Delivery, Rejection, Source, Sources};
 use serde::Serialize;
 use std::ops::ControlFlow::{self, Break, Continue};
@@ -75,6 +75,8 @@ impl Api {
         Break(match path {
             Path::Webhook => return self.receive(self.sources.at_webhook(request.fields), request),
             Path::Messages => self.read(path, request, || self.messages(request.query)),
+            Path::Arrivals => self.read(path, request, || self.arrivals(request.query)),
+            Path::Arrival => self.read(path, request, || self.arrival(request.path)),
             Path::Stats => self.read(path, request, || self.stats()),
             Path::Metrics => self.read(path, request, || self.metrics()),
             Path::OpenApi => self.read(path, request, || openapi::document().into()),
@@ -136,6 +138,36 @@ impl Api {
                     None => reply.into(),
                 }
             }
+            Err(error) => unread(&error),
+        }
+    }
+
+    fn arrivals(&self, query: &str) -> Answer {
+        #[derive(Serialize)]
+        struct Page {
+            data: Vec<Arrival>,
+            next: String,
+            oldest: i64,
+            changes: i64,
+        }
+        let parameters = arrivals::Parameters::decode(query);
+        let page = match parameters.check().map(|selection| self.store.arrivals(&selection)) {
+            Ok(Ok(page)) => page,
+            Ok(Err(error)) => return unread(&error),
+            Err(faults) => return invalid(&faults),
+        };
+        let link = |place, seq, relation| ("Link", format!("<{}>; rel=\"{relation}\"", parameters.target(place, seq)));
+        let next = page.more.then(|| link("after", page.next, "next"));
+        let links = next.into_iter().chain(page.before.map(|seq| link("before", seq, "prev")));
+        let (oldest, changes) = (page.oldest, page.changes);
+        let reply = Reply::json(&Page { data: page.items, next: page.next.to_string(), oldest, changes });
+        links.fold(reply, |reply, (name, value)| reply.with(name, value)).into()
+    }
+
+    fn arrival(&self, path: &str) -> Answer {
+        match path::arrival(path).map_or(Ok(None), |seq| self.store.arrival(seq)) {
+            Ok(Some(arrival)) => Reply::json(&arrival).into(),
+            Ok(None) => Reply::detail(Status::NotFound, "there is no message with this seq").into(),
             Err(error) => unread(&error),
         }
     }
@@ -253,6 +285,7 @@ fn unread(error: &ReadError) -> Answer {
         ReadError::TimedOut | ReadError::Counting | ReadError::TooManySearches => {
             Reply::unavailable(&error.to_string())
         }
+        ReadError::CursorAhead => Reply::detail(Status::Gone, &error.to_string()),
         ReadError::CursorGone => return invalid(&[Fault::parameter("after", CURSOR_REFUSAL)]),
     };
     Answer { reply, delivery: None, reason: Some(error.to_string()) }

@@ -5,12 +5,14 @@ use crate::reply::{Reply, Status};
 
 closed_set! {
     /// A path of this service.
-    #[expect(missing_docs, reason = "each is the path of its label")]
+    #[expect(missing_docs, reason = "each is the path of its label, where {seq} is a number")]
     pub enum Path;
     /// The path itself, which is the `path` label of `http_requests_total` too.
     pub fn label() -> &'static str;
     Webhook = "/webhook",
     Messages = "/messages",
+    Arrivals = "/arrivals",
+    Arrival = "/arrivals/{seq}",
     Stats = "/stats",
     Live = "/health/live",
     Ready = "/health/ready",
@@ -32,7 +34,10 @@ pub enum Audience {
 impl Path {
     /// The path of a request, which matches exactly: without its query, and in this spelling.
     pub fn of(path: &str) -> Option<Path> {
-        Path::ALL.into_iter().find(|known| known.label() == path)
+        match arrival(path) {
+            Some(_) => Some(Path::Arrival),
+            None => Path::ALL.into_iter().find(|known| known.label() == path && *known != Path::Arrival),
+        }
     }
 
     /// Where a request leads, or what it is answered when its path does not exist or does not have the method.
@@ -49,7 +54,14 @@ impl Path {
     fn methods(self) -> &'static [&'static str] {
         match self {
             Path::Webhook => &["POST"],
-            Path::Messages | Path::Stats | Path::Live | Path::Ready | Path::Metrics | Path::OpenApi => &["GET", "HEAD"],
+            Path::Messages
+            | Path::Arrivals
+            | Path::Arrival
+            | Path::Stats
+            | Path::Live
+            | Path::Ready
+            | Path::Metrics
+            | Path::OpenApi => &["GET", "HEAD"],
         }
     }
 
@@ -57,7 +69,14 @@ impl Path {
     pub fn is_delivery(self, method: &str) -> bool {
         match self {
             Path::Webhook => method == "POST",
-            Path::Messages | Path::Stats | Path::Live | Path::Ready | Path::Metrics | Path::OpenApi => false,
+            Path::Messages
+            | Path::Arrivals
+            | Path::Arrival
+            | Path::Stats
+            | Path::Live
+            | Path::Ready
+            | Path::Metrics
+            | Path::OpenApi => false,
         }
     }
 
@@ -66,7 +85,38 @@ impl Path {
         match self {
             Path::Webhook | Path::Live | Path::Ready => Audience::Everybody,
             Path::OpenApi => Audience::SameHost,
-            Path::Messages | Path::Stats | Path::Metrics => Audience::Readers,
+            Path::Messages | Path::Arrivals | Path::Arrival | Path::Stats | Path::Metrics => Audience::Readers,
+        }
+    }
+}
+
+/// The seq that a path of one message names: in decimal, from 1 on, without zeros in front.
+pub fn arrival(path: &str) -> Option<i64> {
+    let digits = path.strip_prefix("/arrivals/")?;
+    let right = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
+    if right { digits.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_with_a_number_is_one_path_of_the_set() {
+        for (path, of) in [
+            ("/arrivals", Some(Path::Arrivals)),
+            ("/arrivals/1", Some(Path::Arrival)),
+            ("/arrivals/9223372036854775807", Some(Path::Arrival)),
+            ("/arrivals/9223372036854775808", None),
+            ("/arrivals/", None),
+            ("/arrivals/0", None),
+            ("/arrivals/01", None),
+            ("/arrivals/+1", None),
+            ("/arrivals/-1", None),
+            ("/arrivals/1/", None),
+            ("/arrivals/{seq}", None),
+        ] {
+            assert_eq!(Path::of(path), of, "{path}");
         }
     }
 }

@@ -1,4 +1,7 @@
 //! The query string of /messages: from bytes to a checked [`Selection`], and back to the link of the next page.
+//! [`arrivals`] has that of /arrivals.
+
+pub mod arrivals;
 
 mod cursor;
 mod needle;

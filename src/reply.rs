@@ -17,6 +17,7 @@ closed_set! {
     NotFound = 404,
     MethodNotAllowed = 405,
     RequestTimeout = 408,
+    Gone = 410,
     LengthRequired = 411,
     ContentTooLarge = 413,
     ExpectationFailed = 417,

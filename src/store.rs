@@ -18,7 +18,7 @@ pub use metrics::METRICS;
 pub use sqlite::maintenance::{Export, Maintenance};
 
 use crate::message::Message;
-use crate::query::{Cursor, Needle, Selection};
+use crate::query::{Cursor, Needle, Selection, arrivals};
 use crate::timestamp::Moment;
 use serde::{Deserialize, Serialize};
 use sqlite::Sqlite;
@@ -77,6 +77,8 @@ pub enum ReadError {
     TooManySearches,
     /// The message that the cursor stands for is not there any more.
     CursorGone,
+    /// The cursor was given by a database that had more messages than this one.
+    CursorAhead,
 }
 
 /// Why the database could not be opened: which file, what happened, what to do.
@@ -114,6 +116,51 @@ pub struct Item {
     pub ts: Option<String>,
     /// What, if it has text.
     pub text: Option<String>,
+}
+
+/// A part of the messages, in the order of their arrival.
+#[derive(Clone, Debug)]
+pub struct Arrivals {
+    /// By seq, ascending.
+    pub items: Vec<Arrival>,
+    /// The cursor to ask with next: whatever comes later, and matches, comes after it.
+    pub next: i64,
+    /// After `next` there is more to be had, or to be looked at, now.
+    pub more: bool,
+    /// In front of this seq there is more; None at the beginning of the order, and for a page that came after a cursor.
+    pub before: Option<i64>,
+    /// The lowest seq there is; without messages, the next to be given.
+    pub oldest: i64,
+    /// How often messages that were there have been changed or deleted.
+    pub changes: i64,
+}
+
+/// A message as /arrivals lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Arrival {
+    /// Its place in the order of arrival.
+    pub seq: i64,
+    /// The sender's identifier of the message.
+    pub message_id: String,
+    /// Who wrote it.
+    pub from: String,
+    /// To whom.
+    pub to: String,
+    /// When, exactly as it was sent.
+    pub ts: String,
+    /// What, if it has text.
+    pub text: Option<String>,
+    /// What it is: `text` or, without a text, `message`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Which kind of sender delivered it.
+    pub source: String,
+    /// The identifier that its source has for who wrote it.
+    pub from_id: Option<String>,
+    /// What who wrote it is called.
+    pub profile_name: Option<String>,
+    /// When it was stored, by this machine's clock.
+    pub received_at: String,
 }
 
 /// What /stats says.
@@ -178,6 +225,21 @@ impl Store {
     pub fn page(&self, selection: &Selection) -> Result<Page, ReadError> {
         match self {
             Store::Sqlite(sqlite) => sqlite.page(selection),
+        }
+    }
+
+    /// Messages in the order of their arrival. It looks for them for a bounded time, so there may be none although some
+    /// match; then [`Arrivals::more`] is true, and the cursor has moved on.
+    pub fn arrivals(&self, selection: &arrivals::Selection) -> Result<Arrivals, ReadError> {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.arrivals(selection),
+        }
+    }
+
+    /// The message with this seq, if there is one.
+    pub fn arrival(&self, seq: i64) -> Result<Option<Arrival>, ReadError> {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.arrival(seq),
         }
     }
 
@@ -273,6 +335,7 @@ impl fmt::Display for ReadError {
                 f.write_str("another program has changed the messages, and they are being counted; try again")
             }
             ReadError::TooManySearches => f.write_str("too many searches with q are under way; try again"),
+            ReadError::CursorAhead => f.write_str("this cursor is ahead of the database; begin without after"),
             ReadError::CursorGone => f.write_str("the message that this cursor stands for has been deleted"),
         }
     }

@@ -64,7 +64,7 @@ settings! {
         without: "none: those header fields are not looked at" }
     STANDARD_WEBHOOKS_SECRET_PREVIOUS: Confidential { meaning: "the secret before it, whose signatures are accepted too",
         without: "none" }
-    READ_TOKEN: Confidential { meaning: "what /messages, /stats and /metrics require as Authorization: Bearer …",
+    READ_TOKEN: Confidential { meaning: "what /messages, /arrivals, /stats and /metrics require as Authorization: Bearer …",
         without: "none: every client may read" }
     ALLOWED_HOSTS: Text<AllowedHosts> {
         meaning: "without READ_TOKEN, the names that reads may use beside IP addresses and names without a dot",

@@ -10,6 +10,8 @@ mod checkpoint;
 
 mod commit;
 
+mod arrivals;
+
 mod search;
 
 mod walk;
@@ -46,9 +48,11 @@ mod error;
 
 use crate::message::Message;
 use crate::mutex::UNPOISONED;
-use crate::query::Selection;
+use crate::query::{self, Selection};
 use crate::store::metrics;
-use crate::store::{OpenError, Options, Page, ReadError, Report, SenderCount, Stats, Stored, Unavailable};
+use crate::store::{
+    Arrival, Arrivals, OpenError, Options, Page, ReadError, Report, SenderCount, Stats, Stored, Unavailable,
+};
 use crate::timestamp::Moment;
 use count::Count;
 use database::Database;
@@ -121,6 +125,14 @@ impl Sqlite {
         };
         self.searches.fetch_sub(1, Ordering::Relaxed);
         page
+    }
+
+    pub(super) fn arrivals(&self, selection: &query::arrivals::Selection) -> Result<Arrivals, ReadError> {
+        arrivals::page(&self.turns, selection, arrivals::LOOK_TIME)
+    }
+
+    pub(super) fn arrival(&self, seq: i64) -> Result<Option<Arrival>, ReadError> {
+        arrivals::one(&self.turns, seq)
     }
 
     pub(super) fn stats(&self) -> Result<Stats, ReadError> {

@@ -8,6 +8,7 @@
 mod harness; // the binary in a fresh directory, and an HTTP client
 
 mod access; // who may read, and with which secrets one may write
+mod arrivals; // GET /arrivals: in the order of arrival
 mod commands; // sign, send and verify; the usage and help of all subcommands
 mod commands_data; // export, import, backup, check, erase, also beside a running service
 mod config; // the settings, the command line, the exit statuses

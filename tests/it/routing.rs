@@ -4,7 +4,8 @@ use crate::harness::{Connection, SECRET, Server, delivery, sign};
 use serde_json::json;
 use std::collections::HashSet;
 
-const READ_PATHS: [&str; 6] = ["/messages", "/stats", "/health/live", "/health/ready", "/metrics", "/openapi.json"];
+const READ_PATHS: [&str; 8] =
+    ["/messages", "/arrivals", "/arrivals/1", "/stats", "/health/live", "/health/ready", "/metrics", "/openapi.json"];
 
 #[test]
 fn an_unknown_path_is_404_whatever_the_method() {
@@ -23,6 +24,10 @@ fn an_unknown_path_is_404_whatever_the_method() {
         "/messages/",
         "/messages/m1",
         "/messages%3Flimit=1",
+        "/arrivals/",
+        "/arrivals/0",
+        "/arrivals/01",
+        "/arrivals/m1",
         "/stats/",
         "/health",
         "/health/",
@@ -67,6 +72,7 @@ fn a_known_path_with_another_method_is_405_and_says_which_are_allowed() {
 #[test]
 fn a_query_string_does_not_matter_to_routing() {
     let server = Server::start();
+    assert_eq!(server.deliver(delivery("m0")).status, 200);
     for path in READ_PATHS {
         for query in ["", "a=b", "/webhook", "?", "%ff&&&=", "x=/stats"] {
             let reply = server.get(&format!("{path}?{query}"));
@@ -144,7 +150,7 @@ fn every_reply_has_a_request_id_of_its_own_which_is_a_version_4_uuid() {
 #[test]
 fn no_cache_keeps_what_holds_messages_or_figures() {
     let server = Server::start();
-    for target in ["/messages", "/messages?limit=0", "/stats", "/metrics"] {
+    for target in ["/messages", "/messages?limit=0", "/arrivals", "/arrivals/1", "/stats", "/metrics"] {
         for method in ["GET", "HEAD"] {
             let reply = server.request(method, target, &[], b"");
             assert_eq!(reply.field("Cache-Control"), Some("no-store"), "{method} {target}\nreply: {reply:?}");

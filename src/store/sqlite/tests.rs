@@ -348,3 +348,38 @@ fn a_seq_is_never_given_twice_whoever_deletes_and_after_a_vacuum() {
     assert_eq!(seqs(), [6, 7]);
     agree(&two);
 }
+
+#[test]
+fn arrivals_are_found_once_in_their_order_however_little_is_looked_at_in_one_call() {
+    use crate::query::arrivals::{Filter, Place, Selection};
+    fastrand::seed(41);
+    let two = Two::open();
+    two.commit((0..3_000).map(|id| message(id, id % 7, "2025-01-15T10:00:00Z")).collect()).unwrap();
+    two.other.execute("DELETE FROM messages WHERE seq % 3 = 0 OR seq BETWEEN 500 AND 900", []).unwrap();
+    let page = |place, limit, from: &str| {
+        let filter = Filter { from: Some(from.to_owned()), ..Filter::default() };
+        arrivals::page(&two.store.turns, &Selection { place, limit, filter }, Duration::ZERO).unwrap()
+    };
+    for sender in 0..8 {
+        let from = format!("+{sender}");
+        let kept = |seq: &i64| seq % 3 != 0 && !(500..=900).contains(seq);
+        let right: Vec<i64> = (1..=3_000).filter(kept).filter(|seq| (seq - 1) % 7 == sender).collect();
+        let (mut found, mut place) = (Vec::new(), Place::After(0));
+        loop {
+            let page = page(place, fastrand::usize(1..=100), &from);
+            found.extend(page.items.iter().map(|arrival| arrival.seq));
+            place = Place::After(page.next);
+            if !page.more {
+                break;
+            }
+        }
+        assert_eq!((&found, place), (&right, Place::After(3_000)), "{from}");
+        let (mut found, mut place) = (Vec::new(), Some(Place::Newest));
+        while let Some(at) = place {
+            let page = page(at, fastrand::usize(1..=100), &from);
+            found.splice(0..0, page.items.iter().map(|arrival| arrival.seq));
+            place = page.before.map(Place::Before);
+        }
+        assert_eq!(found, right, "{from}");
+    }
+}

@@ -1,0 +1,1 @@
+SELECT seq FROM messages WHERE message_id = ?1

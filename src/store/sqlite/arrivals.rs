@@ -1,0 +1,192 @@
+//! Reads in the order of arrival.
+//!
+//! Nothing has an index for the filters in this order, so they are evaluated row by row, in slices with the turn given up
+//! in between, for a bounded time. All slices see one state: of the range that is looked at, no new row is a part, since
+//! no seq below one that was given is given later. A row that is deleted meanwhile may be missing.
+
+use crate::query::arrivals::{Filter, Place, Selection};
+use crate::store::sqlite::turn::{Side, Turns};
+use crate::store::sqlite::value::text;
+use crate::store::{Arrival, Arrivals, ReadError};
+use crate::timestamp::Moment;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension, Row};
+use std::time::{Duration, Instant};
+
+/// How long a slice holds the connection. Reads are promised to hold it for less than 5 ms.
+const SLICE_TIME: Duration = Duration::from_millis(1);
+
+/// Rows between two looks at the clock.
+const CLOCK_ROWS: usize = 32;
+
+/// How long one call looks for messages, commits in between included. Then its page is what was found, and the next call
+/// continues: a filter that matches little keeps no worker from other reads.
+pub(super) const LOOK_TIME: Duration = Duration::from_millis(250);
+
+/// Seqs that are not looked at yet: those above `low`, up to and with `high`.
+#[derive(Clone, Copy)]
+struct Range {
+    low: i64,
+    high: i64,
+}
+
+/// From which end a range is looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Low,
+    High,
+}
+
+/// What a page says beside its messages.
+struct State {
+    changes: i64,
+    last: i64,
+    oldest: i64,
+}
+
+/// A page in the order of arrival, of what is found within that time.
+pub(super) fn page(turns: &Turns, selection: &Selection, time: Duration) -> Result<Arrivals, ReadError> {
+    let Selection { place, limit, filter } = selection;
+    let (state, only) =
+        turns.take(Side::Read).slice(|connection| Ok((state(connection)?, only(connection, filter)?)))?;
+    let (end, low, high) = match *place {
+        Place::After(after) if after > state.last => return Err(ReadError::CursorAhead),
+        Place::After(after) => (End::Low, after, state.last),
+        Place::Now => (End::Low, state.last, state.last),
+        Place::Newest => (End::High, 0, state.last),
+        Place::Before(before) => (End::High, 0, state.last.min(before.saturating_sub(1))),
+    };
+    let looked_at = Range { low: low.max(only.low), high: high.min(only.high) };
+    let (mut items, left) = look(turns, filter, end, looked_at, limit + 1, time)?;
+    let one_more = items.len() > *limit;
+    items.truncate(*limit);
+    let last = items.last().map(|arrival| arrival.seq).filter(|_| one_more);
+    let (next, before) = match end {
+        End::Low => (last.or(left.map(|left| left.low)), None),
+        End::High => (None, last.or(left.map(|left| left.high + 1))),
+    };
+    if end == End::High {
+        items.reverse();
+    }
+    let State { changes, oldest, .. } = state;
+    Ok(Arrivals { items, next: next.unwrap_or(high.max(0)), more: next.is_some(), before, oldest, changes })
+}
+
+/// The message with this seq.
+pub(super) fn one(turns: &Turns, seq: i64) -> Result<Option<Arrival>, ReadError> {
+    let (mut found, _) = look(turns, &Filter::default(), End::Low, Range { low: seq - 1, high: seq }, 1, LOOK_TIME)?;
+    Ok(found.pop())
+}
+
+fn state(connection: &Connection) -> rusqlite::Result<State> {
+    let mut statement = connection.prepare_cached(include_str!("../../../sql/sqlite/arrivals_state.sql"))?;
+    statement.query_row([], |row| {
+        let (changes, last) = (row.get(0)?, row.get(1)?);
+        let oldest: Option<i64> = row.get(2)?;
+        Ok(State { changes, last, oldest: oldest.unwrap_or(last + 1) })
+    })
+}
+
+/// The seqs that the filter leaves without a look at the rows: with a message_id, at most one.
+fn only(connection: &Connection, filter: &Filter) -> rusqlite::Result<Range> {
+    let Some(id) = &filter.message_id else { return Ok(Range { low: 0, high: i64::MAX }) };
+    let mut statement = connection.prepare_cached(include_str!("../../../sql/sqlite/seq_of_id.sql"))?;
+    let seq: Option<i64> = statement.query_row([id], |row| row.get(0)).optional()?;
+    Ok(seq.map_or(Range { low: 0, high: 0 }, |seq| Range { low: seq - 1, high: seq }))
+}
+
+/// Looks at a range until so many messages were found, or for that time, but at a slice of it at least. What of it was not
+/// looked at is returned if the time was not enough.
+fn look(
+    turns: &Turns,
+    filter: &Filter,
+    end: End,
+    mut range: Range,
+    wanted: usize,
+    time: Duration,
+) -> Result<(Vec<Arrival>, Option<Range>), ReadError> {
+    let begun = Instant::now();
+    let (mut found, mut scratch) = (Vec::new(), Vec::new());
+    while range.low < range.high {
+        range = turns
+            .take(Side::Read)
+            .slice(|connection| Ok(slice(connection, filter, end, range, &mut found, wanted, &mut scratch)?))?;
+        if found.len() == wanted {
+            break;
+        }
+        if range.low < range.high && begun.elapsed() >= time {
+            return Ok((found, Some(range)));
+        }
+    }
+    Ok((found, None))
+}
+
+/// Looks at rows for about [`SLICE_TIME`]. Returns what of the range is left.
+fn slice(
+    connection: &Connection,
+    filter: &Filter,
+    end: End,
+    range: Range,
+    found: &mut Vec<Arrival>,
+    wanted: usize,
+    scratch: &mut Vec<u8>,
+) -> rusqlite::Result<Range> {
+    let begun = Instant::now();
+    let mut statement = connection.prepare_cached(match end {
+        End::Low => include_str!("../../../sql/sqlite/arrivals_after.sql"),
+        End::High => include_str!("../../../sql/sqlite/arrivals_before.sql"),
+    })?;
+    let mut rows = statement.query(&[(":low", &range.low), (":high", &range.high)])?;
+    let mut read = 0;
+    while let Some(row) = rows.next()? {
+        read += 1;
+        if takes(filter, row, scratch)? {
+            found.push(arrival(row)?);
+        }
+        if found.len() == wanted || read % CLOCK_ROWS == 0 && begun.elapsed() >= SLICE_TIME {
+            let seq = row.get(0)?;
+            return Ok(match end {
+                End::Low => Range { low: seq, ..range },
+                End::High => Range { high: seq - 1, ..range },
+            });
+        }
+    }
+    Ok(Range { low: range.high, ..range })
+}
+
+/// Whether a row matches. The message_id is not looked at: the range has only its row.
+fn takes(filter: &Filter, row: &Row<'_>, scratch: &mut Vec<u8>) -> rusqlite::Result<bool> {
+    let Filter { from, since, needle, kind, source, from_id, message_id: _ } = filter;
+    for (wanted, column) in [(from, 2), (kind, 9), (source, 10), (from_id, 11)] {
+        if let Some(wanted) = wanted
+            && !matches!(row.get_ref(column)?, ValueRef::Text(bytes) if bytes == wanted.as_bytes())
+        {
+            return Ok(false);
+        }
+    }
+    if let Some(since) = *since
+        && (Moment { us: row.get(7)?, ns: row.get(8)? }) < since
+    {
+        return Ok(false);
+    }
+    let Some(needle) = needle else { return Ok(true) };
+    Ok(matches!(row.get_ref(5)?, ValueRef::Text(bytes) if needle.is_in(bytes, scratch)))
+}
+
+fn arrival(row: &Row<'_>) -> rusqlite::Result<Arrival> {
+    let optional = |column| row.get_ref(column).map(|value| text(value).map(|text| text.into_owned()));
+    let required = |column| optional(column).map(Option::unwrap_or_default);
+    Ok(Arrival {
+        seq: row.get(0)?,
+        message_id: required(1)?,
+        from: required(2)?,
+        to: required(3)?,
+        ts: required(4)?,
+        text: optional(5)?,
+        kind: required(9)?,
+        source: required(10)?,
+        from_id: optional(11)?,
+        profile_name: optional(12)?,
+        received_at: required(6)?,
+    })
+}
