@@ -52,13 +52,14 @@ fn run(database: &Path, gated: bool) -> f64 {
     let (server, gate) = if gated {
         let fallback = database.parent().expect("it is in a directory");
         let (listener_of_workers, private) = gate::bind(fallback).expect("a socket");
-        let server = Server::start(listener_of_workers, WORKERS, api, store, log.clone());
+        let server = Server::start(listener_of_workers, WORKERS, api, store, log.clone()).expect("threads");
         let proxies = TrustedProxies::default();
-        (server, Some(Gate::start(listener, (private, WORKERS - 1), Limits::DEFAULT, proxies, log).expect("threads")))
+        let commits = server.commits();
+        let gate = Gate::start(listener, (private, WORKERS - 1), Limits::DEFAULT, proxies, commits, log);
+        (server, Some(gate.expect("threads")))
     } else {
-        (Server::start(listener, WORKERS, api, store, log), None)
+        (Server::start(listener, WORKERS, api, store, log).expect("threads"), None)
     };
-    let server = server.expect("threads");
     let per_second = support::load(address, &requests, CONNECTIONS).per_second;
     let deadline = || Instant::now() + Duration::from_secs(10);
     if let Some(gate) = gate {

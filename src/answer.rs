@@ -82,6 +82,19 @@ pub struct Asked<'a> {
     pub client: Option<&'a str>,
     /// When the request arrived, by [`clock_us`].
     pub arrived_us: u64,
+    /// None: it has not waited for messages.
+    pub waited: Option<Waited>,
+}
+
+/// A request that has waited for messages, and is asked again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waited {
+    /// Where to look on from.
+    pub cursor: i64,
+    /// Microseconds for which it has waited; they are no part of its latency.
+    pub time_us: u64,
+    /// It does not wait any longer.
+    pub is_over: bool,
 }
 
 /// Microseconds on this process's monotonic clock, for passing an instant through a header field.
@@ -96,7 +109,9 @@ impl Answer {
     /// To be called before anything is sent, so that a client that has its answer finds it in /metrics.
     pub fn write(self, asked: Asked<'_>, connection: &str, log: &Log, out: &mut Vec<u8>) {
         let status = self.reply.status;
-        let latency = Duration::from_micros(clock_us().saturating_sub(asked.arrived_us));
+        let waited_us = asked.waited.map(|waited| waited.time_us);
+        let latency_us = clock_us().saturating_sub(asked.arrived_us).saturating_sub(waited_us.unwrap_or(0));
+        let latency = Duration::from_micros(latency_us);
         let request_id = request_id();
         let path = asked.path.and_then(Path::of);
         let result = self.delivery.as_ref().map(|delivery| delivery.result);
@@ -113,6 +128,7 @@ impl Answer {
             path: asked.path,
             status: status.code(),
             latency_ms: latency.as_micros() as f64 / 1e3,
+            waited_ms: waited_us.map(|us| us as f64 / 1e3),
             client: asked.client,
             message_id: self.delivery.as_ref().and_then(|delivery| delivery.message_id.as_deref()),
             dup: match result {

@@ -5,19 +5,19 @@
 mod openapi;
 
 use crate::access::{Access, Denied};
-use crate::answer::{self, Answer, Delivered, WebhookResult};
+use crate::answer::{self, Answer, Delivered, Waited, WebhookResult};
 use crate::log::Log;
 use crate::metrics::{Metrics, Page};
 use crate::path::{self, Audience, Path};
-use crate::query::{CURSOR_REFUSAL, Parameters, arrivals};
+use crate::query::arrivals::{self, Place};
+use crate::query::{CURSOR_REFUSAL, Parameters};
 use crate::reply::{Fault, Reply, Status};
 use crate::store::{self, Arrival, Item, Outcome, ReadError, Store, Stored, Unavailable, sqlite_version};
 use crate::webhook::{self, Delivery, Rejection, Source, Sources};
 use serde::Serialize;
-use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// A request as the endpoints see it.
 pub struct Request<'a> {
@@ -35,6 +35,27 @@ pub struct Request<'a> {
     pub host: Option<&'a str>,
     /// The body, whole; empty where there is none.
     pub body: Vec<u8>,
+    /// None: it is asked for the first time.
+    pub waited: Option<Waited>,
+}
+
+/// What is to be done with a request.
+pub enum Step {
+    /// Send this.
+    Answer(Answer),
+    /// Store a delivery that nothing is wrong with. Once it is known what became of its messages, [`stored`] is the answer.
+    Store(Delivery),
+    /// Ask again: there is nothing yet, and the client waits.
+    Wait(Wait),
+}
+
+/// What a client waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// How long, from the first answer of this kind on.
+    pub time: Duration,
+    /// Messages that arrive after this one; what came before it does not match.
+    pub cursor: i64,
 }
 
 /// All that the endpoints need.
@@ -65,53 +86,54 @@ impl Api {
         Api { sources, access, store, metrics_before, log, stopping, started }
     }
 
-    /// The answer to a request, or else a delivery that nothing is wrong with: once it is known what became of its
-    /// messages, [`stored`] is the answer.
-    pub fn answer(&self, request: &Request<'_>) -> ControlFlow<Answer, Delivery> {
+    /// What is to be done with a request: it is looked at whole, and nothing is waited for.
+    pub fn answer(&self, request: &Request<'_>) -> Step {
         let path = match Path::route(request.method, request.path) {
             Ok(path) => path,
-            Err(refusal) => return Break(refusal.into()),
+            Err(refusal) => return Step::Answer(refusal.into()),
         };
-        Break(match path {
-            Path::Webhook => return self.receive(self.sources.at_webhook(request.fields), request),
+        match path {
+            Path::Webhook => self.receive(self.sources.at_webhook(request.fields), request),
             Path::Messages => self.read(path, request, || self.messages(request.query)),
-            Path::Arrivals => self.read(path, request, || self.arrivals(request.query)),
+            Path::Arrivals => self.read(path, request, || self.arrivals(request.query, request.waited)),
             Path::Arrival => self.read(path, request, || self.arrival(request.path)),
             Path::Stats => self.read(path, request, || self.stats()),
             Path::Metrics => self.read(path, request, || self.metrics()),
-            Path::OpenApi => self.read(path, request, || openapi::document().into()),
-            Path::Live => health("ok"),
-            Path::Ready => self.ready(),
-        })
+            Path::OpenApi => self.read(path, request, || Answer::from(openapi::document())),
+            Path::Live => health("ok").into(),
+            Path::Ready => self.ready().into(),
+        }
     }
 
     /// Answers a read, if the client may have it. No cache may keep messages and figures for another.
-    fn read(&self, path: Path, request: &Request<'_>, read: impl FnOnce() -> Answer) -> Answer {
+    fn read<T: Into<Step>>(&self, path: Path, request: &Request<'_>, read: impl FnOnce() -> T) -> Step {
         let may = match path.audience() {
             Audience::Everybody => Ok(()),
             Audience::SameHost => self.access.check_host(request.host),
             Audience::Readers => self.access.check(request.authorizations, request.host),
         };
-        let mut answer = match may {
-            Ok(()) => read(),
-            Err(Denied::Token) => not_authorized(),
-            Err(Denied::Host) => misdirected(),
+        let mut step = match may {
+            Ok(()) => read().into(),
+            Err(Denied::Token) => not_authorized().into(),
+            Err(Denied::Host) => misdirected().into(),
         };
-        if path.audience() == Audience::Readers {
-            answer.reply = answer.reply.with("Cache-Control", "no-store".to_owned());
+        if let Step::Answer(answer) = &mut step
+            && path.audience() == Audience::Readers
+        {
+            answer.reply.headers.push(("Cache-Control", "no-store".to_owned()));
         }
-        answer
+        step
     }
 
-    fn receive(&self, source: Source, request: &Request<'_>) -> ControlFlow<Answer, Delivery> {
+    fn receive(&self, source: Source, request: &Request<'_>) -> Step {
         match webhook::receive(source, &self.sources, request.fields, &request.body) {
-            Ok(delivery) => Continue(delivery),
+            Ok(delivery) => Step::Store(delivery),
             Err(Rejection::InvalidSignature(fault)) => {
                 let reply = Reply::detail(Status::Unauthorized, "invalid signature");
                 let answer = Answer { reason: Some(fault.reason().to_owned()), ..reply.into() };
-                Break(delivered(answer, WebhookResult::InvalidSignature, None))
+                delivered(answer, WebhookResult::InvalidSignature, None).into()
             }
-            Err(Rejection::Invalid(faults)) => Break(delivered(invalid(&faults), WebhookResult::ValidationError, None)),
+            Err(Rejection::Invalid(faults)) => delivered(invalid(&faults), WebhookResult::ValidationError, None).into(),
         }
     }
 
@@ -142,7 +164,7 @@ impl Api {
         }
     }
 
-    fn arrivals(&self, query: &str) -> Answer {
+    fn arrivals(&self, query: &str, waited: Option<Waited>) -> Step {
         #[derive(Serialize)]
         struct Page {
             data: Vec<Arrival>,
@@ -151,17 +173,28 @@ impl Api {
             changes: i64,
         }
         let parameters = arrivals::Parameters::decode(query);
-        let page = match parameters.check().map(|selection| self.store.arrivals(&selection)) {
-            Ok(Ok(page)) => page,
-            Ok(Err(error)) => return unread(&error),
-            Err(faults) => return invalid(&faults),
+        let (mut selection, mut wait) = match parameters.check() {
+            Ok(arrivals::Query { selection, wait }) => (selection, wait),
+            Err(faults) => return invalid(&faults).into(),
         };
+        if let Some(Waited { cursor, is_over, .. }) = waited {
+            selection.place = Place::After(cursor);
+            wait = if is_over { Duration::ZERO } else { wait };
+        }
+        let page = match self.store.arrivals(&selection) {
+            Ok(page) => page,
+            Err(error) => return unread(&error).into(),
+        };
+        if page.items.is_empty() && !page.more && !wait.is_zero() {
+            return Step::Wait(Wait { time: wait, cursor: page.next });
+        }
         let link = |place, seq, relation| ("Link", format!("<{}>; rel=\"{relation}\"", parameters.target(place, seq)));
         let next = page.more.then(|| link("after", page.next, "next"));
         let links = next.into_iter().chain(page.before.map(|seq| link("before", seq, "prev")));
         let (oldest, changes) = (page.oldest, page.changes);
         let reply = Reply::json(&Page { data: page.items, next: page.next.to_string(), oldest, changes });
-        links.fold(reply, |reply, (name, value)| reply.with(name, value)).into()
+        let reply = links.fold(reply, |reply, (name, value)| reply.with(name, value));
+        Step::Answer(reply.into())
     }
 
     fn arrival(&self, path: &str) -> Answer {
@@ -231,6 +264,12 @@ impl Api {
             body: page.into_text().into_bytes(),
         };
         reply.into()
+    }
+}
+
+impl From<Answer> for Step {
+    fn from(answer: Answer) -> Step {
+        Step::Answer(answer)
     }
 }
 

@@ -315,6 +315,7 @@ impl<'a> Reader<'a> {
             body_time: self.time(&table::BODY_TIMEOUT_MS),
             idle_time: self.time(&table::IDLE_TIMEOUT_MS),
             write_time: self.time(&table::WRITE_TIMEOUT_MS),
+            waiters_max: self.number(&table::MAX_WAITERS),
         }
     }
 

@@ -11,7 +11,8 @@
 //!
 //! In the order in which a request meets them: [`event_loop`] is the thread, [`client`] a connection, [`deadlines`] what
 //! each is waited for, [`request`] reads by [`head`] and [`body`], [`proxies`] says who the client is, [`upstream`] passes
-//! on, [`refusal`] answers what is not passed on, and [`metrics`] has the counts.
+//! on, [`waiters`] are the clients that wait for messages, [`refusal`] answers what is not passed on, and [`metrics`] has
+//! the counts.
 
 mod event_loop;
 
@@ -31,6 +32,8 @@ mod upstream;
 
 mod metrics;
 
+mod waiters;
+
 mod refusal;
 
 pub use metrics::METRICS;
@@ -38,6 +41,7 @@ pub use proxies::TrustedProxies;
 pub use upstream::{Private, bind};
 
 use crate::log::Log;
+use crate::server::Commits;
 use event_loop::EventLoop;
 use rustix::event::{EventfdFlags, eventfd};
 use std::io::{Error, ErrorKind, Result};
@@ -77,6 +81,8 @@ pub struct Limits {
     pub idle_time: Duration,
     /// For the client to take its answer.
     pub write_time: Duration,
+    /// Requests that wait for messages at once; with fewer than twice as many connections, half of the connections.
+    pub waiters_max: usize,
 }
 
 impl Limits {
@@ -91,6 +97,7 @@ impl Limits {
         body_time: Duration::from_secs(10), // 4 MiB at 3.4 Mbit/s
         idle_time: Duration::from_secs(30),
         write_time: Duration::from_secs(10),
+        waiters_max: 64,
     };
 
     /// Most descriptors that the gate takes, with `lone` lone connections to tiny_http, which takes two for each of its own.
@@ -121,7 +128,8 @@ struct Commands {
 }
 
 impl Gate {
-    /// Opens the connections to tiny_http, of which `lone` are lone ones, and begins to accept.
+    /// Opens the connections to tiny_http, of which `lone` are lone ones, and begins to accept. `commits` are those that
+    /// waiting clients are asked again after.
     ///
     /// Fails when one of them cannot be opened and proven, or the thread cannot be started.
     pub fn start(
@@ -129,13 +137,14 @@ impl Gate {
         (private, lone): (Private, usize),
         limits: Limits,
         proxies: TrustedProxies,
+        commits: Arc<Commits>,
         log: Log,
     ) -> Result<Gate> {
         metrics::CONNECTIONS_MAX.set(limits.connections_max);
         let (sender, receiver) = channel();
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let upstream = Upstream::new(private, lone);
-        let event_loop = EventLoop::new(limits, proxies, log, upstream, listener, (receiver, &wake))?;
+        let event_loop = EventLoop::new(limits, proxies, log, upstream, listener, commits, (receiver, &wake))?;
         let (started, start) = channel();
         let thread = std::thread::Builder::new().name("gate".to_owned());
         let thread = thread.spawn(move || event_loop.run(&started))?;

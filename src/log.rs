@@ -63,8 +63,11 @@ pub struct RequestLine<'a> {
     pub path: Option<&'a str>,
     /// The status sent.
     pub status: u16,
-    /// From arrival to the reply being ready, in milliseconds.
+    /// From arrival to the reply being ready, in milliseconds, without `waited_ms`.
     pub latency_ms: f64,
+    /// Milliseconds that a read has waited for messages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waited_ms: Option<f64>,
     /// The client's address, where it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<&'a str>,

@@ -167,7 +167,11 @@ fn integer(value: Option<&str>, default: u64, min: u64, max: u64) -> Result<u64,
         return Err(Refusal { kind: "greater_than_equal", msg });
     }
     if number > max {
-        let msg = if max == LIMIT_MAX { "Input should be 100 or less" } else { "Input should be 2^63-1 or less" };
+        let msg = match max {
+            LIMIT_MAX => "Input should be 100 or less",
+            arrivals::WAIT_S_MAX => "Input should be 30 or less",
+            _ => "Input should be 2^63-1 or less",
+        };
         return Err(Refusal { kind: "less_than_equal", msg });
     }
     Ok(number)

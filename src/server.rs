@@ -8,19 +8,22 @@
 //! 1. One worker at a time receives. It puts a pipelined delivery into the line before another may receive, so the line
 //!    has the order of the connection. A request that came alone is answered while another worker receives.
 //! 2. A delivery is answered by the notifier, a group with one write for each connection; any other request by its worker.
+//! 3. A worker never waits for messages: [`waiting`] says how a read that does is answered.
 
-use crate::answer::{Answer, Asked, clock_us};
-use crate::api::{self, Api, Request};
+mod waiting;
+
+pub use waiting::{Commits, wait_of};
+
+use crate::answer::{Answer, Asked, Waited, clock_us};
+use crate::api::{self, Api, Request, Step};
 use crate::log::{Level, Log};
 use crate::metrics::{Gauge, metrics};
 use crate::mutex::UNPOISONED;
 use crate::reply::{Reply, Status};
-use crate::store::{Line, Outcome, Store};
-use crate::webhook::Delivery;
+use crate::store::{Line, Outcome, Store, Stored};
 use serde_json::json;
 use std::fmt;
 use std::io::{Result, Write};
-use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -52,6 +55,8 @@ pub struct Passed<'a> {
     pub pipeline: Option<u64>,
     /// When it arrived, by [`clock_us`].
     pub arrived_us: u64,
+    /// None: it is asked for the first time.
+    pub waited: Option<Waited>,
     /// The client's address.
     pub client: &'a str,
 }
@@ -59,17 +64,27 @@ pub struct Passed<'a> {
 impl fmt::Display for Passed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.pipeline {
-            Some(pipeline) => write!(f, "{pipeline} {} {}", self.arrived_us, self.client),
-            None => write!(f, "- {} {}", self.arrived_us, self.client),
+            Some(pipeline) => write!(f, "{pipeline} {} ", self.arrived_us)?,
+            None => write!(f, "- {} ", self.arrived_us)?,
         }
+        if let Some(Waited { cursor, time_us, is_over }) = self.waited {
+            write!(f, "{cursor},{time_us},{is_over}")?;
+        }
+        write!(f, " {}", self.client)
     }
 }
 
 impl<'a> Passed<'a> {
     fn of(request: &'a tiny_http::Request) -> Option<Passed<'a>> {
         let (pipeline, rest) = fields(request, PASSED_FIELD).next()?.split_once(' ')?;
-        let (arrived_us, client) = rest.split_once(' ')?;
-        Some(Passed { pipeline: pipeline.parse().ok(), arrived_us: arrived_us.parse().ok()?, client })
+        let (arrived_us, rest) = rest.split_once(' ')?;
+        let (waited, client) = rest.split_once(' ')?;
+        let waited = waited.split_once(',').and_then(|(cursor, rest)| {
+            let (time_us, is_over) = rest.split_once(',')?;
+            let (cursor, time_us) = (cursor.parse().ok()?, time_us.parse().ok()?);
+            Some(Waited { cursor, time_us, is_over: is_over.parse().ok()? })
+        });
+        Some(Passed { pipeline: pipeline.parse().ok(), arrived_us: arrived_us.parse().ok()?, waited, client })
     }
 }
 
@@ -78,6 +93,7 @@ pub struct Server {
     tiny: Arc<tiny_http::Server>,
     workers: Vec<JoinHandle<()>>,
     stopping: Arc<AtomicBool>,
+    commits: Arc<Commits>,
 }
 
 /// What the workers share.
@@ -115,7 +131,9 @@ impl Server {
         let tiny = Arc::new(tiny);
         let stopping = Arc::new(AtomicBool::new(false));
         let log_too = log.clone();
-        let line = Line::start(store, move |group| answer_group(group, &log_too))?;
+        let commits = Arc::new(Commits::new()?);
+        let commits_too = Arc::clone(&commits);
+        let line = Line::start(store, move |group| answer_group(group, &commits_too, &log_too))?;
         let (tiny_too, stopping_too) = (Arc::clone(&tiny), Arc::clone(&stopping));
         let work = Work { tiny: tiny_too, receiving: Mutex::new(()), line, stopping: stopping_too, api, log };
         let work = Arc::new(work);
@@ -126,7 +144,12 @@ impl Server {
                 thread.spawn(move || work.run())
             })
             .collect::<Result<_>>()?;
-        Ok(Server { tiny, workers, stopping })
+        Ok(Server { tiny, workers, stopping, commits })
+    }
+
+    /// The commits with new messages, from now on.
+    pub fn commits(&self) -> Arc<Commits> {
+        Arc::clone(&self.commits)
     }
 
     /// Answers what tiny_http has taken in, then ends the workers; gives up waiting for them at the deadline.
@@ -177,23 +200,27 @@ impl Work {
         REQUESTS_IN_FLIGHT.rise();
         let answer = match read_body(&mut request) {
             Ok(body) => self.answer(&request, body),
-            Err(reason) => Break(incomplete(reason)),
+            Err(reason) => Step::Answer(incomplete(reason)),
         };
         let (messages, refused) = match answer {
-            Continue(delivery) => (delivery.messages, None),
-            Break(answer) if pipeline.is_some() => (Vec::new(), Some(answer)),
-            Break(answer) => {
+            Step::Store(delivery) => (delivery.messages, None),
+            Step::Answer(answer) if pipeline.is_some() => (Vec::new(), Some(answer)),
+            Step::Answer(answer) => {
                 let mut bytes = Vec::new();
                 write(answer, &request, &self.log, &mut bytes);
                 return Responses { bytes, writers: vec![request.into_writer()] }.send();
+            }
+            // Only a read waits, and reads are not pipelined.
+            Step::Wait(wait) => {
+                REQUESTS_IN_FLIGHT.fall();
+                return Responses { bytes: waiting::response(wait), writers: vec![request.into_writer()] }.send();
             }
         };
         let first_id = messages.first().map(|message| message.id.as_str().to_owned());
         self.line.push(messages, Ticket { request, pipeline, refused, first_id });
     }
 
-    /// The answer, or the delivery to be stored first.
-    fn answer(&self, request: &tiny_http::Request, body: Vec<u8>) -> ControlFlow<Answer, Delivery> {
+    fn answer(&self, request: &tiny_http::Request, body: Vec<u8>) -> Step {
         let (path, query) = split(request.url());
         let all = request.headers().iter();
         let all: Vec<_> = all.map(|header| (header.field.as_str().as_str(), header.value.as_str())).collect();
@@ -205,13 +232,16 @@ impl Work {
             fields: &all,
             authorizations: &authorizations,
             host: fields(request, "Host").next(), // the gate lets one through at most
+            waited: Passed::of(request).and_then(|passed| passed.waited),
             body,
         })
     }
 }
 
-/// The notifier: answers a group in its order, with one write for each connection.
-fn answer_group(group: Vec<(Ticket, Outcome)>, log: &Log) {
+/// The notifier: answers a group in its order, with one write for each connection, and then lets those know that wait.
+fn answer_group(group: Vec<(Ticket, Outcome)>, commits: &Commits, log: &Log) {
+    let is_new = |outcome: &Outcome| outcome.as_ref().is_ok_and(|stored| stored.contains(&Stored::Created));
+    let has_new = group.iter().any(|(_, outcome)| is_new(outcome));
     // A handful: the pipelined connections by their number, and each lone one.
     let mut all: Vec<(Option<u64>, Responses)> = Vec::new();
     for (Ticket { request, pipeline, refused, first_id }, outcome) in group {
@@ -226,6 +256,9 @@ fn answer_group(group: Vec<(Ticket, Outcome)>, log: &Log) {
         responses.writers.push(request.into_writer());
     }
     all.into_iter().for_each(|(_, responses)| responses.send());
+    if has_new {
+        commits.committed();
+    }
 }
 
 /// Counts and logs an answer, and appends the response.
@@ -237,6 +270,7 @@ fn write(answer: Answer, request: &tiny_http::Request, log: &Log, out: &mut Vec<
         path: Some(path),
         client: passed.map(|passed| passed.client),
         arrived_us: passed.map_or_else(clock_us, |passed| passed.arrived_us),
+        waited: passed.and_then(|passed| passed.waited),
     };
     REQUESTS_IN_FLIGHT.fall();
     answer.write(asked, "", log, out);

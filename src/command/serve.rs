@@ -96,7 +96,7 @@ pub(super) fn serve() -> Result<(), Failure> {
     let server = Server::start(listener_of_workers, lone + 1, api, Arc::clone(&store), log.clone())
         .map_err(|error| failed(format!("cannot start {} workers: {error}. Set WORKERS lower.", lone + 1)))?;
     let connections_max = limits.connections_max;
-    let gate = Gate::start(listener, (private, lone), limits, config.trusted_proxies, log.clone()).map_err(
+    let gate = Gate::start(listener, (private, lone), limits, config.trusted_proxies, server.commits(), log.clone()).map_err(
         |error| {
             failed(match error.kind() {
                 ErrorKind::NotFound => format!(

@@ -100,6 +100,8 @@ settings! {
         bounds: MS, default: DEFAULT.idle_time.as_millis() as usize }
     WRITE_TIMEOUT_MS: Number { meaning: "milliseconds that a client may take to read its answer",
         bounds: MS, default: DEFAULT.write_time.as_millis() as usize }
+    MAX_WAITERS: Number { meaning: "requests that may wait at /arrivals at once", bounds: 0..=512,
+        default: DEFAULT.waiters_max } // half of the gate's queue, where all of them may stand when they are asked again
 }
 
 impl Setting for Confidential {

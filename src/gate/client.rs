@@ -33,6 +33,8 @@ pub(super) enum State {
     Queued(Box<Request>),
     /// Its request is with tiny_http. The body is not here any more.
     Waiting(Box<Request>),
+    /// Its request waits for messages. Nothing of it is behind the gate.
+    Parked(Box<Request>),
     /// It takes an answer.
     Reading { answer: Vec<u8>, written: usize, then: Then },
     /// It has its answer. What it still sends is thrown away, so many bytes until now: a socket that is closed with
@@ -133,7 +135,7 @@ impl Client {
     pub(super) fn holds(&self) -> usize {
         match &self.state {
             State::Sending(request) => self.input.len() + request.as_ref().map_or(0, |request| request.held_bytes()),
-            State::Queued(_) | State::Waiting(_) => self.held_bytes,
+            State::Queued(_) | State::Waiting(_) | State::Parked(_) => self.held_bytes,
             State::Reading { answer, .. } => self.input.len() + answer.len(),
             State::Closing { .. } => 0,
         }
@@ -143,7 +145,7 @@ impl Client {
     pub(super) fn request(&self) -> Option<&Request> {
         match &self.state {
             State::Sending(request) => request.as_deref(),
-            State::Queued(request) | State::Waiting(request) => Some(request),
+            State::Queued(request) | State::Waiting(request) | State::Parked(request) => Some(request),
             State::Reading { .. } | State::Closing { .. } => None,
         }
     }

@@ -5,7 +5,8 @@ use super::ClientId;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-/// What is waited for. Within one kind every wait takes equally long, so the order of the ends is that of the beginnings.
+/// What is waited for. Within one kind, but for [`Wait::Arrival`], every wait takes equally long, so the order of the ends
+/// is that of the beginnings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Wait {
     /// The first byte of a request.
@@ -16,6 +17,8 @@ pub(super) enum Wait {
     Body,
     /// A lone connection to tiny_http.
     Turn,
+    /// Messages: for as long as the client has asked for.
+    Arrival,
     /// That the client takes its answer.
     Read,
     /// That the client closes its side.
@@ -23,7 +26,7 @@ pub(super) enum Wait {
 }
 
 impl Wait {
-    const ALL: [Wait; 6] = [Wait::Request, Wait::Head, Wait::Body, Wait::Turn, Wait::Read, Wait::Close];
+    const ALL: [Wait; 7] = [Wait::Request, Wait::Head, Wait::Body, Wait::Turn, Wait::Arrival, Wait::Read, Wait::Close];
 }
 
 /// A wait and its end.

@@ -7,12 +7,14 @@
 use super::client::{Client, State, Then};
 use super::deadlines::{Deadlines, Wait};
 use super::refusal::{self, Rejection};
-use super::request::{Progress, Request};
+use super::request::{Progress, Request, Waiting};
 use super::upstream::{Answered, Asker, Exchange, PIPELINES, Upstream};
+use super::waiters::{WaitResult, Waiters};
 use super::{ClientId, Command, Limits, TrustedProxies, metrics};
 use crate::answer::{Asked, clock_us};
+use crate::api;
 use crate::log::{Level, Log};
-use crate::server::{PASSED_FIELD, Passed};
+use crate::server::{Commits, PASSED_FIELD, Passed};
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -21,12 +23,14 @@ use std::collections::{HashMap, VecDeque};
 use std::io::{ErrorKind, Result, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
-/// The tokens of epoll: connections to tiny_http have their number, clients their id, and then there are these two.
+/// The tokens of epoll: connections to tiny_http have their number, clients their id, and then there are these.
 const LISTENER: u64 = u64::MAX;
 const WAKE: u64 = u64::MAX - 1;
+const COMMITTED: u64 = u64::MAX - 2;
 
 /// The first client's id; below it are the numbers of connections to tiny_http.
 const FIRST_CLIENT: ClientId = 1 << 32;
@@ -40,6 +44,9 @@ const QUEUE_MAX: usize = 1024;
 
 /// How long a request waits for a lone connection before it is answered 503.
 const TURN_TIME: Duration = Duration::from_secs(10);
+
+/// Longest wait for messages, whatever a client asks for. Proxies wait 60 s for an answer, unless they are told otherwise.
+const ARRIVAL_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// How long a closing connection waits for its client: time enough to finish sending 4 MiB and to read the answer.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
@@ -84,6 +91,7 @@ pub(super) struct EventLoop {
     deadlines: Deadlines,
     /// Clients whose requests wait for a lone connection.
     queue: VecDeque<ClientId>,
+    waiters: Waiters,
     /// Those who want to know whether the workers answer.
     probers: Vec<Sender<()>>,
     closing: usize,
@@ -105,11 +113,15 @@ impl EventLoop {
         log: Log,
         upstream: Upstream,
         listener: TcpListener,
+        commits: Arc<Commits>,
         (commands, wake): (Receiver<Command>, &OwnedFd),
     ) -> Result<EventLoop> {
         listener.set_nonblocking(true)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, wake, EventData::new_u64(WAKE), EventFlags::IN | EventFlags::ET)?;
+        let edges = EventFlags::IN | EventFlags::ET;
+        epoll::add(&epoll, commits.descriptor(), EventData::new_u64(COMMITTED), edges)?;
+        let waiters = Waiters::new(commits, limits.waiters_max.min(limits.connections_max / 2));
         Ok(EventLoop {
             limits,
             proxies,
@@ -122,6 +134,7 @@ impl EventLoop {
             next_id: FIRST_CLIENT,
             deadlines: Deadlines::new(),
             queue: VecDeque::new(),
+            waiters,
             probers: Vec::new(),
             closing: 0,
             held_bytes: 0,
@@ -156,6 +169,7 @@ impl EventLoop {
                 match event.data.u64() {
                     LISTENER => accepts = true,
                     WAKE => self.obey_commands(),
+                    COMMITTED => self.waiters.on_commit(self.now),
                     id if id >= FIRST_CLIENT => self.on_client(id, event.flags),
                     index => {
                         self.upstream.on_event(index as usize, event.flags, &self.epoll, self.now, &mut answered);
@@ -192,12 +206,13 @@ impl EventLoop {
 
     fn next_deadline(&self) -> Option<Instant> {
         let of_client = self.deadlines.next().map(|(end, ..)| end);
-        let others = [self.upstream.next_deadline(), self.paused_until, self.draining_until];
+        let others = [self.upstream.next_deadline(), self.paused_until, self.draining_until, self.waiters.due()];
         of_client.into_iter().chain(others.into_iter().flatten()).min()
     }
 
     fn show_figures(&self) {
         metrics::HELD_BYTES.set(self.held_bytes);
+        metrics::WAITING_REQUESTS.set(self.waiters.len());
         metrics::CONNECTIONS_OPEN.set(self.clients.len() - self.closing);
     }
 
@@ -277,6 +292,8 @@ impl EventLoop {
             }
             // It has gone. A request that is with tiny_http is answered all the same.
             _ if flags.intersects(EventFlags::HUP | EventFlags::ERR) => self.close(id),
+            // It sends nothing more, and may have gone: another gets its place.
+            State::Parked(_) => self.ask_again(id, Some(WaitResult::Left)),
             // It sends ahead: that waits in the kernel.
             State::Queued(_) | State::Waiting(_) => self.watch(id, EventFlags::empty()),
             State::Reading { .. } => self.watch(id, EventFlags::OUT),
@@ -378,7 +395,9 @@ impl EventLoop {
         let Some(client) = self.clients.get_mut(&id) else { return };
         let State::Queued(mut request) = std::mem::replace(&mut client.state, State::Sending(None)) else { return };
         let client_address = request.client(client.peer, &self.proxies);
-        let passed = Passed { pipeline, arrived_us: request.arrived_us, client: &client_address };
+        request.commits = self.waiters.commits();
+        let waited = request.waited();
+        let passed = Passed { pipeline, arrived_us: request.arrived_us, waited, client: &client_address };
         let body = std::mem::take(&mut request.body);
         let mut bytes = request.forward.clone();
         let length = body.len();
@@ -398,10 +417,17 @@ impl EventLoop {
                 self.refuse(id, Rejection::UpstreamFailed);
                 continue;
             };
+            if let Some(wait) = response.wait() {
+                self.park(id, wait);
+                continue;
+            }
             let keep_alive = request.head.as_ref().and_then(|head| head.keep_alive);
             let keep_alive = keep_alive.filter(|_| self.draining_until.is_none());
+            let result = if response.is_ok() { WaitResult::Message } else { WaitResult::Failed };
             let answer = response.with_field(keep_alive.unwrap_or("Connection: close\r\n"));
             let then = if keep_alive.is_some() { Then::KeepAlive } else { Then::Close };
+            self.end_wait(id, result);
+            let Some(client) = self.clients.get_mut(&id) else { continue };
             client.state = State::Reading { answer, written: 0, then };
             self.write(id);
             self.hold(id);
@@ -451,12 +477,14 @@ impl EventLoop {
         }
         let address = client.request().map(|request| request.client(client.peer, &self.proxies));
         let address = address.unwrap_or_else(|| client.peer.to_string());
-        let nothing = Asked { method: None, path: None, client: Some(&address), arrived_us: clock_us() };
+        let nothing = Asked { method: None, path: None, client: Some(&address), arrived_us: clock_us(), waited: None };
         let asked = client.request().map_or(nothing, |request| request.asked(&address));
         let mut answer = Vec::new();
         metrics::REJECTIONS.count(rejection);
         refusal::answer(rejection, asked).write(asked, "Connection: close\r\n", &self.log, &mut answer);
         client.input = Vec::new();
+        self.end_wait(id, if rejection == Rejection::WaitersMax { WaitResult::Refused } else { WaitResult::Failed });
+        let Some(client) = self.clients.get_mut(&id) else { return };
         client.state = State::Reading { answer, written: 0, then: Then::Linger };
         self.queue.retain(|queued| *queued != id);
         self.write(id);
@@ -488,6 +516,7 @@ impl EventLoop {
 
     fn close(&mut self, id: ClientId) {
         self.no_deadline(id);
+        self.end_wait(id, WaitResult::Left);
         let Some(client) = self.clients.remove(&id) else { return };
         self.held_bytes -= client.held_bytes;
         match client.state {
@@ -501,6 +530,67 @@ impl EventLoop {
         let Some(client) = self.clients.get_mut(&id) else { return };
         if client.watch(interest, id, &self.epoll).is_err() {
             self.close(id);
+        }
+    }
+
+    // ---- waiting for messages ----
+
+    /// Has a client wait for whom a worker has found nothing, if there is a place.
+    fn park(&mut self, id: ClientId, wait: api::Wait) {
+        let time_max = self.time(Wait::Arrival);
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        let State::Waiting(mut request) = std::mem::replace(&mut client.state, State::Sending(None)) else { return };
+        let (now, commits) = (self.now, request.commits);
+        let time = request.waiting.as_ref().map_or(Duration::ZERO, |waiting| waiting.time);
+        let end = request.waiting.as_ref().map_or(now + wait.time.min(time_max), |waiting| waiting.end);
+        request.waiting = Some(Waiting { end, cursor: wait.cursor, parked: now, time, ended: None });
+        client.state = State::Parked(request);
+        if self.draining_until.is_some() {
+            self.ask_again(id, Some(WaitResult::Drained));
+        } else if end <= now {
+            self.ask_again(id, Some(WaitResult::Timeout));
+        } else if self.waiters.take_in(id, commits, now) {
+            self.wait_until(id, Wait::Arrival, end);
+            self.watch(id, EventFlags::RDHUP);
+        } else {
+            self.refuse(id, Rejection::WaitersMax);
+        }
+    }
+
+    /// Has a worker look again for a client that waits. It is the last time if the wait has ended, and the client's place
+    /// is free then.
+    fn ask_again(&mut self, id: ClientId, ended: Option<WaitResult>) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        client.state = match std::mem::replace(&mut client.state, State::Sending(None)) {
+            State::Parked(mut request) => {
+                if let Some(waiting) = &mut request.waiting {
+                    waiting.time += self.now - waiting.parked;
+                    waiting.parked = self.now;
+                    waiting.ended = ended;
+                }
+                State::Queued(request)
+            }
+            other => {
+                client.state = other; // it is being asked
+                return;
+            }
+        };
+        if ended.is_some() {
+            self.waiters.leave(id);
+        }
+        self.queue.push_back(id);
+        self.wait(id, Wait::Turn);
+    }
+
+    /// Counts how the wait of a client has ended, if it was waiting.
+    fn end_wait(&mut self, id: ClientId, result: WaitResult) {
+        let waiting = match self.clients.get_mut(&id).map(|client| &mut client.state) {
+            Some(State::Queued(request) | State::Waiting(request) | State::Parked(request)) => request.waiting.take(),
+            _ => None,
+        };
+        if let Some(waiting) = waiting {
+            self.waiters.leave(id);
+            metrics::WAITS.count(waiting.ended.unwrap_or(result));
         }
     }
 
@@ -556,6 +646,7 @@ impl EventLoop {
             Wait::Head => self.limits.head_time,
             Wait::Body => self.limits.body_time,
             Wait::Turn => TURN_TIME,
+            Wait::Arrival => ARRIVAL_TIME_MAX,
             Wait::Read => self.limits.write_time,
             Wait::Close if self.draining_until.is_some() => DRAINING_CLOSE_TIME,
             Wait::Close => CLOSE_TIME,
@@ -563,8 +654,12 @@ impl EventLoop {
     }
 
     fn wait(&mut self, id: ClientId, wait: Wait) {
+        self.wait_until(id, wait, self.now + self.time(wait));
+    }
+
+    fn wait_until(&mut self, id: ClientId, wait: Wait, end: Instant) {
         self.no_deadline(id);
-        let deadline = (wait, self.now + self.time(wait));
+        let deadline = (wait, end);
         if let Some(client) = self.clients.get_mut(&id) {
             client.deadline = Some(deadline);
             self.deadlines.insert(deadline, id);
@@ -582,6 +677,9 @@ impl EventLoop {
             self.paused_until = None;
             let _ = self.watch_listener(EventFlags::IN, false); // fails only for a wrong argument
         }
+        for id in self.waiters.round(self.now) {
+            self.ask_again(id, None);
+        }
         while let Some((_, wait, id)) = self.deadlines.next().filter(|(end, ..)| *end <= self.now) {
             match wait {
                 Wait::Request => {
@@ -591,6 +689,7 @@ impl EventLoop {
                 Wait::Head => self.refuse(id, Rejection::HeadTime),
                 Wait::Body => self.refuse(id, Rejection::BodyTime),
                 Wait::Turn => self.refuse(id, Rejection::UpstreamBusy),
+                Wait::Arrival => self.ask_again(id, Some(WaitResult::Timeout)),
                 Wait::Read => self.cut(id),
                 Wait::Close => self.close(id),
             }
@@ -619,6 +718,7 @@ impl EventLoop {
         for id in ids {
             match self.clients.get(&id).map(|client| &client.state) {
                 Some(State::Sending(_)) => self.read(id),
+                Some(State::Parked(_)) => self.ask_again(id, Some(WaitResult::Drained)),
                 Some(State::Closing { .. }) => self.wait(id, Wait::Close),
                 _ => {}
             }

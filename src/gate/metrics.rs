@@ -1,6 +1,7 @@
 //! What the gate counts.
 
 use super::refusal::Rejection;
+use super::waiters::WaitResult;
 use crate::metrics::{Counter, Counters, Gauge, metrics};
 
 metrics! {
@@ -25,6 +26,11 @@ metrics! {
     /// The write timeout, or the bound of held bytes.
     pub(super) static CONNECTIONS_CUT: Counter =
         Counter::new("inbox_connections_cut_total", "Cut: answer not read in time.");
+    /// Those that have a place.
+    pub(super) static WAITING_REQUESTS: Gauge =
+        Gauge::new("inbox_waiting_requests", "Requests that wait for messages now.");
+    pub(super) static WAITS: Counters<WaitResult, { WaitResult::ALL.len() }> =
+        Counters::new("inbox_waits_total", "Requests that have waited for messages, by how that ended.", "result");
     /// Over all connections.
     pub(super) static HELD_BYTES: Gauge = Gauge::new("inbox_held_bytes", "Bytes of requests and answers held now.");
 }

@@ -31,6 +31,7 @@ closed_set! {
     TransferCoding = "transfer_coding",
     ConnectionsMax = "connections_max",
     HeldBytesMax = "held_bytes_max",
+    WaitersMax = "waiters_max",
     UpstreamBusy = "upstream_busy",
     UpstreamFailed = "upstream_failed",
     Version = "version",
@@ -79,6 +80,10 @@ fn reply(rejection: Rejection) -> Reply {
         Rejection::Version => (Status::HttpVersionNotSupported, "only HTTP/1.0 and HTTP/1.1 are supported"),
         Rejection::ConnectionsMax => return Reply::unavailable("too many connections"),
         Rejection::HeldBytesMax => return Reply::unavailable("too many requests in memory"),
+        Rejection::WaitersMax => {
+            let reply = Reply::detail(Status::ServiceUnavailable, "too many requests wait; ask without wait");
+            return reply.with("Retry-After", "2".to_owned());
+        }
         Rejection::UpstreamBusy => return Reply::unavailable("all workers are busy"),
         Rejection::UpstreamFailed => return Reply::unavailable("the request could not be processed"),
     };

@@ -5,8 +5,10 @@ use super::body::Chunked;
 use super::head::{Framing, Head, Parser};
 use super::proxies::TrustedProxies;
 use super::refusal::Rejection;
-use crate::answer::{Asked, clock_us};
+use super::waiters::WaitResult;
+use crate::answer::{Asked, Waited, clock_us};
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 /// A request of which something has come.
 pub(super) struct Request {
@@ -17,6 +19,23 @@ pub(super) struct Request {
     pub(super) head: Option<Head>,
     chunked: Chunked,
     pub(super) body: Vec<u8>,
+    /// How many commits there were before a worker was asked.
+    pub(super) commits: u64,
+    /// A worker has found nothing, and the client waits.
+    pub(super) waiting: Option<Waiting>,
+}
+
+/// A request that waits for messages.
+pub(super) struct Waiting {
+    pub(super) end: Instant,
+    /// Where a worker is to look on from.
+    pub(super) cursor: i64,
+    /// Since then it has waited, or until then it had.
+    pub(super) parked: Instant,
+    /// How long it had waited by then.
+    pub(super) time: Duration,
+    /// The wait has ended in this way: the worker is asked for the last time.
+    pub(super) ended: Option<WaitResult>,
 }
 
 /// How far it has come.
@@ -38,6 +57,8 @@ impl Request {
             head: None,
             chunked: Chunked::new(limits.body_bytes_max),
             body: Vec::new(),
+            commits: 0,
+            waiting: None,
         }
     }
 
@@ -84,6 +105,12 @@ impl Request {
         let mut words = line.into_iter().flat_map(|line| line.split(' ')).filter(|word| !word.is_empty());
         let method = words.next();
         let path = words.next().and_then(|target| target.split('?').next());
-        Asked { method, path, client: Some(client), arrived_us: self.arrived_us }
+        Asked { method, path, client: Some(client), arrived_us: self.arrived_us, waited: self.waited() }
+    }
+
+    /// What a worker is told when it is asked again.
+    pub(super) fn waited(&self) -> Option<Waited> {
+        let Waiting { cursor, time, ended, .. } = self.waiting.as_ref()?;
+        Some(Waited { cursor: *cursor, time_us: time.as_micros() as u64, is_over: ended.is_some() }) // at most 30 s
     }
 }

@@ -26,7 +26,8 @@ fn start() -> (Gate, SocketAddr) {
     let address = listener.local_addr().unwrap();
     let log = Log::start(Level::Error).unwrap();
     let (limits, proxies) = (Limits::DEFAULT, TrustedProxies::default());
-    let gate = Gate::start(listener, (private, 2), limits, proxies, log).unwrap();
+    let commits = Arc::new(Commits::new().unwrap());
+    let gate = Gate::start(listener, (private, 2), limits, proxies, commits, log).unwrap();
     (gate, address)
 }
 

@@ -13,7 +13,8 @@
 //! 4. A connection that fails, or is silent for too long, fails every request under way on it; it is opened again.
 
 use super::ClientId;
-use crate::server::PROBE_TARGET;
+use crate::api::Wait;
+use crate::server::{PROBE_TARGET, wait_of};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fs::{Mode, OFlags};
 use std::collections::VecDeque;
@@ -100,6 +101,15 @@ pub(super) struct Response {
 }
 
 impl Response {
+    /// Whether it is a worker's word to the gate that there is nothing yet.
+    pub(super) fn wait(&self) -> Option<Wait> {
+        wait_of(&self.bytes)
+    }
+
+    pub(super) fn is_ok(&self) -> bool {
+        self.bytes.starts_with(b"HTTP/1.1 200 ")
+    }
+
     /// The bytes, with that field at the end of the head.
     pub(super) fn with_field(mut self, field: &str) -> Vec<u8> {
         self.bytes.splice(self.head_end..self.head_end, field.bytes());

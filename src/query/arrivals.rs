@@ -4,15 +4,29 @@ use super::{LIMIT_DEFAULT, LIMIT_MAX, Needle, OFFSET_MAX, integer, sender};
 use crate::reply::{Fault, Refusal};
 use crate::timestamp::{Moment, Timestamp};
 use std::borrow::Cow;
+use std::time::Duration;
 
-const NAMES: [&str; 10] = ["limit", "after", "before", "from", "since", "q", "type", "source", "from_id", "message_id"];
+/// Seconds that a client may ask to wait for messages.
+pub(super) const WAIT_S_MAX: u64 = 30;
 
-/// Those that say where a page lies. A link to another page has its own.
-const PLACES: [&str; 2] = ["after", "before"];
+const NAMES: [&str; 11] =
+    ["limit", "after", "before", "wait", "from", "since", "q", "type", "source", "from_id", "message_id"];
+
+/// Those that say where a page lies, and whether to wait for it. A link leads to a page that is there.
+const PLACES: [&str; 3] = ["after", "before", "wait"];
 
 /// The parameters as they were given; of one given twice, the last. Unknown ones are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parameters<'a>([Option<Cow<'a, str>>; NAMES.len()]);
+
+/// A checked query.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// What the store is asked.
+    pub selection: Selection,
+    /// How long to wait when there is nothing.
+    pub wait: Duration,
+}
 
 /// Which messages, in which part of the order of arrival.
 #[derive(Clone, Debug)]
@@ -75,7 +89,7 @@ impl<'a> Parameters<'a> {
     }
 
     /// Checks every parameter and reports all that are wrong.
-    pub fn check(&self) -> Result<Selection, Vec<Fault>> {
+    pub fn check(&self) -> Result<Query, Vec<Fault>> {
         let mut faults = Vec::new();
         let mut number = |name, default, min, max| {
             integer(self.get(name), default, min, max).unwrap_or_else(|refusal| {
@@ -84,6 +98,7 @@ impl<'a> Parameters<'a> {
             })
         };
         let limit = number("limit", LIMIT_DEFAULT, 1, LIMIT_MAX);
+        let wait = Duration::from_secs(number("wait", 0, 0, WAIT_S_MAX));
         let cursor = |seq: u64| i64::try_from(seq).unwrap_or(i64::MAX);
         let place = match (self.get("after"), self.get("before")) {
             (Some("now"), _) => Place::Now,
@@ -94,6 +109,9 @@ impl<'a> Parameters<'a> {
         let mut fault = |name, refusal| faults.push(Fault::parameter(name, refusal));
         if let (Some(_), Some(_)) = (self.get("after"), self.get("before")) {
             fault("before", Refusal { kind: "value_error", msg: "Input should not be given together with after" });
+        }
+        if let (Some(_), None) = (self.get("wait"), self.get("after")) {
+            fault("wait", Refusal { kind: "value_error", msg: "Input should be given together with after" });
         }
         let since = self.get("since").map(Timestamp::parse).transpose().unwrap_or_else(|refusal| {
             fault("since", refusal);
@@ -112,7 +130,8 @@ impl<'a> Parameters<'a> {
             from_id: text("from_id"),
             message_id: text("message_id"),
         };
-        Ok(Selection { place, limit: limit as usize, filter }) // at most 100
+        let selection = Selection { place, limit: limit as usize, filter }; // at most 100
+        Ok(Query { selection, wait })
     }
 
     /// The target of the page behind a seq (`after`) or in front of one (`before`): otherwise the same question.
@@ -132,7 +151,7 @@ impl<'a> Parameters<'a> {
 mod tests {
     use super::*;
 
-    fn check(query: &str) -> Result<Selection, Vec<Fault>> {
+    fn check(query: &str) -> Result<Query, Vec<Fault>> {
         Parameters::decode(query).check()
     }
 
@@ -147,7 +166,7 @@ mod tests {
             ("after=9223372036854775807", Place::After(i64::MAX)),
             ("before=7", Place::Before(7)),
         ] {
-            assert_eq!(check(query).unwrap().place, place, "{query}");
+            assert_eq!(check(query).unwrap().selection.place, place, "{query}");
         }
     }
 
@@ -163,6 +182,10 @@ mod tests {
             ("before=now", "before: int_parsing"),
             ("after=1&before=2", "before: value_error"),
             ("after=now&before=2", "before: value_error"),
+            ("wait=31&after=1", "wait: less_than_equal"),
+            ("wait=1.5&after=1", "wait: int_parsing"),
+            ("wait=1", "wait: value_error"),
+            ("wait=0&before=1", "wait: value_error"),
             ("since=yesterday", "since: datetime_parsing"),
         ] {
             let faults = check(query).unwrap_err();
@@ -186,6 +209,7 @@ mod tests {
             let again = Parameters::decode(link.strip_prefix("/arrivals?").unwrap());
             parameters.0[1] = None;
             parameters.0[2] = Some("5".into());
+            parameters.0[3] = None;
             assert_eq!(again, parameters);
         }
     }

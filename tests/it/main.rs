@@ -26,4 +26,5 @@ mod stats; // GET /stats, also when another program writes
 mod systemd; // the unit files, what the service manager is told, its watchdog, its sockets
 mod takeover; // databases that this version did not write
 mod tidy; // the sources: modules, SQL, query plans
+mod waiting; // GET /arrivals?wait: who waits for messages, and what ends that
 mod webhook; // POST /webhook: who may store what
