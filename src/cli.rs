@@ -1,6 +1,6 @@
 //! The grammar of the command line and its help.
 
-use crate::command::{Command, Draft, Signing, Url};
+use crate::command::{Command, Draft, Following, Signing, Url};
 use crate::config;
 use crate::message::Msisdn;
 use crate::timestamp::Timestamp;
@@ -9,11 +9,13 @@ use lexopt::{Arg, Error, Parser};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 /// The help texts: the general one, then one for each subcommand.
 static HELP: LazyLock<String> = LazyLock::new(|| include_str!("cli/all.txt").replace("{settings}\n", &config::names()));
 static SERVE: LazyLock<String> =
     LazyLock::new(|| include_str!("cli/serve.txt").replace("{settings}\n", &config::help()));
+const TAIL: &str = include_str!("cli/tail.txt");
 const HEALTH: &str = include_str!("cli/health.txt");
 const SIGN: &str = include_str!("cli/sign.txt");
 const SEND: &str = include_str!("cli/send.txt");
@@ -38,6 +40,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Command {
 fn subcommand(name: &str, parser: &mut Parser) -> Command {
     let parsed = match name {
         "serve" => alone(parser, Command::Serve, &SERVE),
+        "tail" => tail(parser),
         "health" => health(parser),
         "check" => alone(parser, Command::Check, CHECK),
         "sign" => sign(parser),
@@ -81,6 +84,37 @@ fn health(parser: &mut Parser) -> Result<Command, Error> {
         }
     }
     Ok(Command::Health { url })
+}
+
+fn tail(parser: &mut Parser) -> Result<Command, Error> {
+    let mut following = Following::default();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Short('f') | Arg::Long("follow") => following.follow = true,
+            Arg::Short('n') => following.count = number("-n", 0, 1000, &text(parser)?)? as usize,
+            Arg::Long("json") => following.json = true,
+            Arg::Long("from") => following.filters.push(("from", sender(parser)?.as_str().to_owned())),
+            Arg::Long("since") => following.filters.push(("since", instant(parser)?.as_str().to_owned())),
+            Arg::Long("q") => following.filters.push(("q", text(parser)?)),
+            Arg::Long("type") => following.filters.push(("type", text(parser)?)),
+            Arg::Long("source") => following.filters.push(("source", text(parser)?)),
+            Arg::Long("after") => {
+                following.after = Some(number("--after", 0, i64::MAX as u64, &text(parser)?)?.to_string());
+            }
+            Arg::Long("max") => following.max = Some(number("--max", 1, u64::MAX, &text(parser)?)?),
+            Arg::Long("timeout") => {
+                following.timeout = Some(Duration::from_secs(number("--timeout", 1, 86_400, &text(parser)?)?));
+            }
+            Arg::Value(word) if following.url.is_none() => {
+                following.url = Some(parse_url("the URL", &word.to_string_lossy())?);
+            }
+            other => return general(other, TAIL),
+        }
+    }
+    if following.timeout.is_some() && !following.follow {
+        return Err("--timeout belongs to -f: without it, tail waits for nothing".into());
+    }
+    Ok(Command::Tail(following))
 }
 
 fn sign(parser: &mut Parser) -> Result<Command, Error> {
@@ -143,11 +177,7 @@ fn export(parser: &mut Parser) -> Result<Command, Error> {
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Long("from") => from = Some(sender(parser)?),
-            Arg::Long("since") => {
-                let given = text(parser)?;
-                let parsed = Timestamp::parse(&given);
-                since = Some(parsed.map_err(|refusal| format!("--since is {given:?}. {}", refusal.msg))?);
-            }
+            Arg::Long("since") => since = Some(instant(parser)?),
             Arg::Long("q") => q = Some(text(parser)?),
             other => return general(other, EXPORT),
         }
@@ -212,6 +242,18 @@ fn webhook_id(parser: &mut Parser) -> Result<String, Error> {
 fn seconds(parser: &mut Parser) -> Result<u64, Error> {
     let given = text(parser)?;
     given.parse().map_err(|_| format!("--timestamp is {given:?}. Give whole seconds since 1970").into())
+}
+
+/// The value of `--since`.
+fn instant(parser: &mut Parser) -> Result<Timestamp, Error> {
+    let given = text(parser)?;
+    Timestamp::parse(&given).map_err(|refusal| format!("--since is {given:?}. {}", refusal.msg).into())
+}
+
+/// A whole number within bounds.
+fn number(name: &str, min: u64, max: u64, given: &str) -> Result<u64, Error> {
+    let number = given.parse().ok().filter(|number| (min..=max).contains(number));
+    number.ok_or_else(|| format!("{name} is {given:?}. Give a whole number from {min} to {max}").into())
 }
 
 fn parse_url(name: &str, text: &str) -> Result<Url, Error> {

@@ -9,6 +9,7 @@ mod import;
 mod send;
 mod serve;
 mod sign;
+mod tail;
 mod verify;
 
 mod client;
@@ -17,6 +18,7 @@ mod progress;
 pub use client::Url;
 pub use send::Draft;
 pub use sign::Signing;
+pub use tail::Following;
 
 use crate::config::{Config, ConfigError};
 use crate::message::Msisdn;
@@ -52,6 +54,8 @@ pub enum Command {
         /// Which; None: the one on this machine.
         url: Option<Url>,
     },
+    /// Print the messages that have arrived last, and those that arrive.
+    Tail(Following),
     /// Print the signature of a body.
     Sign {
         /// How.
@@ -113,6 +117,7 @@ pub fn run(command: Command) -> ExitCode {
     let done = match command {
         Command::Serve => serve::serve(),
         Command::Health { url } => health::health(url),
+        Command::Tail(following) => tail::tail(following),
         Command::Sign { signing, file } => sign::sign(signing, file.as_deref()),
         Command::Send(draft) => send::send(draft),
         Command::Verify { source, signature, file } => verify::verify(source, &signature, file.as_deref()),

@@ -106,6 +106,14 @@ impl Config {
         reader.finish(Some(address))
     }
 
+    /// `READ_TOKEN` alone, for a command that reads from a running service.
+    pub fn read_token() -> Result<Option<String>, ConfigError> {
+        let mut reader = Reader::new(&process_environment);
+        let token = reader.optional(&table::READ_TOKEN);
+        let token = token.filter(|token| reader.read_token(token).is_some());
+        reader.finish(Some(token.and_then(|token| String::from_utf8(token).ok())))
+    }
+
     fn read(variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Config, ConfigError> {
         let mut reader = Reader::new(variable);
         let sources = reader.sources();
@@ -252,15 +260,20 @@ impl<'a> Reader<'a> {
     fn access(&mut self) -> Access {
         let token = self.optional(&table::READ_TOKEN);
         let hosts = Access::Hosts(self.text(&table::ALLOWED_HOSTS));
-        let Some(token) = token else { return hosts };
-        ReadToken::new(&token).map(Access::Token).unwrap_or_else(|| {
+        token.and_then(|token| self.read_token(&token)).map_or(hosts, Access::Token)
+    }
+
+    /// None after a fault.
+    fn read_token(&mut self, token: &[u8]) -> Option<ReadToken> {
+        let token = ReadToken::new(token);
+        if token.is_none() {
             self.fault(
                 "READ_TOKEN contains a character that cannot be sent in Authorization: Bearer. Set it to letters, \
                  digits and -._~+/ (and = at the end), for example to the output of: openssl rand -hex 32"
                     .to_owned(),
             );
-            hosts
-        })
+        }
+        token
     }
 
     /// A confidential value that need not be there. None after a fault, too.

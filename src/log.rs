@@ -161,11 +161,7 @@ impl Log {
             return;
         }
         let ts = format!("{:.3}", jiff::Timestamp::now());
-        let mut line = Vec::with_capacity(512);
-        Line { ts: &ts, content }
-            .serialize(&mut serde_json::Serializer::with_formatter(&mut line, Escaping))
-            .expect("the line types have string keys and no failing Serialize");
-        line.push(b'\n');
+        let line = json_line(&Line { ts: &ts, content });
         let mut buffer = self.0.lock();
         if buffer.waiting.len() + line.len() > BUFFER_BYTES_MAX {
             drop(buffer);
@@ -209,6 +205,16 @@ impl Shared {
     }
 }
 
+/// A value as JSON on one line, with nothing in it that could break the line or change how a terminal shows it. Its keys
+/// are strings, and its `Serialize` does not fail.
+pub fn json_line(value: &impl Serialize) -> Vec<u8> {
+    let mut line = Vec::with_capacity(512);
+    let written = value.serialize(&mut serde_json::Serializer::with_formatter(&mut line, Escaping));
+    written.expect("the types of lines have string keys and no failing Serialize");
+    line.push(b'\n');
+    line
+}
+
 /// JSON on one line, in which every character that could break the line or change how it looks is escaped: JSON itself
 /// asks for no more than the ASCII controls (RFC 8259 section 7).
 struct Escaping;
@@ -227,7 +233,7 @@ impl Formatter for Escaping {
 
 /// What a terminal, or a reader that splits lines as Unicode does, takes for more than a letter: DEL and the C1 controls
 /// (NEL among them), the line and paragraph separators, and the bidirectional controls (Unicode UAX #14 and UAX #9).
-fn is_hostile(character: char) -> bool {
+pub fn is_hostile(character: char) -> bool {
     matches!(character, '\u{7f}'..='\u{9f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
         || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}')
 }

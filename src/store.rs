@@ -136,7 +136,7 @@ pub struct Arrivals {
 }
 
 /// A message as /arrivals lists it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Arrival {
     /// Its place in the order of arrival.
     pub seq: i64,

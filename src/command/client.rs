@@ -7,8 +7,8 @@ use std::time::Duration;
 /// For each step of the exchange. Shorter than the 30 s that container engines allow a check by default.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The answers of this service are far shorter.
-const ANSWER_BYTES_MAX: u64 = 64 << 10;
+/// The answers of this service are shorter; the longest is a page of messages.
+const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
 /// What came back.
 pub(super) struct Answer {
@@ -16,22 +16,30 @@ pub(super) struct Answer {
     pub(super) status: u16,
     /// The first line, whatever it says.
     pub(super) status_line: String,
+    /// The header fields, a line each.
+    pub(super) fields: String,
     pub(super) body: String,
 }
 
 /// Sends a whole request and reads the answer to the end of the connection.
 pub(super) fn exchange(address: impl ToSocketAddrs, request: &[u8]) -> std::io::Result<Answer> {
+    exchange_after(Duration::ZERO, address, request)
+}
+
+/// The same for an answer that comes after a time.
+pub(super) fn exchange_after(time: Duration, address: impl ToSocketAddrs, request: &[u8]) -> std::io::Result<Answer> {
     let mut stream = connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(time + PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(request)?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer);
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status_line = head.lines().next().unwrap_or_default().to_owned();
+    let (status_line, fields) = head.split_once("\r\n").unwrap_or((head, ""));
+    let status_line = status_line.to_owned();
     let status = status_line.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)?.parse().ok()).unwrap_or(0);
-    Ok(Answer { status, status_line, body: body.to_owned() })
+    Ok(Answer { status, status_line, fields: fields.to_owned(), body: body.to_owned() })
 }
 
 /// Tries every address that a name stands for.

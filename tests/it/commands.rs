@@ -19,8 +19,8 @@ pub(crate) fn command_with_input(directory: &Directory, input: impl AsRef<[u8]>)
     command
 }
 
-const COMMANDS: [&str; 10] =
-    ["serve", "health", "sign", "send", "verify", "export", "import", "backup", "check", "erase"];
+const COMMANDS: [&str; 11] =
+    ["serve", "tail", "health", "sign", "send", "verify", "export", "import", "backup", "check", "erase"];
 
 #[test]
 fn every_command_has_help_and_version_which_need_no_settings() {
@@ -64,6 +64,13 @@ fn wrong_usage_of_a_command_is_exit_status_2_and_leads_to_its_help() {
         &["export", "--from", "+91 98765 43210"],
         &["erase", "--dry-run"],
         &["health", "--url", "x"],
+        &["tail", "-n", "1001"],
+        &["tail", "-n", "ten"],
+        &["tail", "--after", "now"],
+        &["tail", "--max", "0"],
+        &["tail", "--timeout", "5"],
+        &["tail", "--from", "919"],
+        &["tail", "a", "b"],
         &["health", "127.0.0.1:8000"],
         &["send", "--url", "ftp://x"],
         &["send", "--scheme", "other"],

@@ -24,6 +24,7 @@ mod shutdown; // signals
 mod standard; // POST /webhook with the signatures of Standard Webhooks
 mod stats; // GET /stats, also when another program writes
 mod systemd; // the unit files, what the service manager is told, its watchdog, its sockets
+mod tail; // what has arrived and what arrives, on a terminal and in a pipe
 mod takeover; // databases that this version did not write
 mod tidy; // the sources: modules, SQL, query plans
 mod waiting; // GET /arrivals?wait: who waits for messages, and what ends that

@@ -23,6 +23,9 @@ const CLOCK_ROWS: usize = 32;
 /// continues: a filter that matches little keeps no worker from other reads.
 pub(super) const LOOK_TIME: Duration = Duration::from_millis(250);
 
+/// Bytes of texts after which a page ends: a text of a provider may be as long as a body.
+const PAGE_BYTES: usize = 1 << 20;
+
 /// Seqs that are not looked at yet: those above `low`, up to and with `high`.
 #[derive(Clone, Copy)]
 struct Range {
@@ -42,6 +45,26 @@ struct State {
     changes: i64,
     last: i64,
     oldest: i64,
+}
+
+/// What was found so far.
+struct Found {
+    items: Vec<Arrival>,
+    /// Of their texts.
+    bytes: usize,
+    /// How many items at most.
+    wanted: usize,
+}
+
+impl Found {
+    fn add(&mut self, arrival: Arrival) {
+        self.bytes += arrival.text.as_ref().map_or(0, String::len);
+        self.items.push(arrival);
+    }
+
+    fn is_full(&self) -> bool {
+        self.items.len() == self.wanted || self.bytes >= PAGE_BYTES
+    }
 }
 
 /// A page in the order of arrival, of what is found within that time.
@@ -96,7 +119,7 @@ fn only(connection: &Connection, filter: &Filter) -> rusqlite::Result<Range> {
 }
 
 /// Looks at a range until so many messages were found, or for that time, but at a slice of it at least. What of it was not
-/// looked at is returned if the time was not enough.
+/// looked at is returned if the time, or the room on a page, was not enough.
 fn look(
     turns: &Turns,
     filter: &Filter,
@@ -106,19 +129,19 @@ fn look(
     time: Duration,
 ) -> Result<(Vec<Arrival>, Option<Range>), ReadError> {
     let begun = Instant::now();
-    let (mut found, mut scratch) = (Vec::new(), Vec::new());
+    let (mut found, mut scratch) = (Found { items: Vec::new(), bytes: 0, wanted }, Vec::new());
     while range.low < range.high {
         range = turns
             .take(Side::Read)
-            .slice(|connection| Ok(slice(connection, filter, end, range, &mut found, wanted, &mut scratch)?))?;
-        if found.len() == wanted {
+            .slice(|connection| Ok(slice(connection, filter, end, range, &mut found, &mut scratch)?))?;
+        if found.items.len() == wanted {
             break;
         }
-        if range.low < range.high && begun.elapsed() >= time {
-            return Ok((found, Some(range)));
+        if range.low < range.high && (found.is_full() || begun.elapsed() >= time) {
+            return Ok((found.items, Some(range)));
         }
     }
-    Ok((found, None))
+    Ok((found.items, None))
 }
 
 /// Looks at rows for about [`SLICE_TIME`]. Returns what of the range is left.
@@ -127,8 +150,7 @@ fn slice(
     filter: &Filter,
     end: End,
     range: Range,
-    found: &mut Vec<Arrival>,
-    wanted: usize,
+    found: &mut Found,
     scratch: &mut Vec<u8>,
 ) -> rusqlite::Result<Range> {
     let begun = Instant::now();
@@ -141,9 +163,9 @@ fn slice(
     while let Some(row) = rows.next()? {
         read += 1;
         if takes(filter, row, scratch)? {
-            found.push(arrival(row)?);
+            found.add(arrival(row)?);
         }
-        if found.len() == wanted || read % CLOCK_ROWS == 0 && begun.elapsed() >= SLICE_TIME {
+        if found.is_full() || read % CLOCK_ROWS == 0 && begun.elapsed() >= SLICE_TIME {
             let seq = row.get(0)?;
             return Ok(match end {
                 End::Low => Range { low: seq, ..range },
