@@ -54,6 +54,7 @@ use crate::store::{
     Arrival, Arrivals, OpenError, Options, Page, ReadError, Report, SenderCount, Stats, Stored, Unavailable,
 };
 use crate::timestamp::Moment;
+use arrivals::Recent;
 use count::Count;
 use database::Database;
 use deadline::Deadline;
@@ -80,6 +81,7 @@ pub struct Sqlite {
     /// The last group could not be committed. Cleared when it has been seen that writing works again.
     write_failed: AtomicBool,
     searches: AtomicUsize,
+    recent: Mutex<Recent>,
 }
 
 impl Sqlite {
@@ -104,7 +106,15 @@ impl Sqlite {
             .and_then(|()| keeper::start(&turns))
             .map_err(|error| fail(format!("cannot start a thread: {error}")))?;
         let write_failed = AtomicBool::new(false);
-        Ok(Sqlite { options, files, turns, copying, write_failed, searches: AtomicUsize::new(0) })
+        Ok(Sqlite {
+            options,
+            files,
+            turns,
+            copying,
+            write_failed,
+            searches: AtomicUsize::new(0),
+            recent: Mutex::default(),
+        })
     }
 
     pub(super) fn commit(&self, join: impl FnMut(&mut Vec<Vec<Message>>)) -> Result<Vec<Vec<Stored>>, Unavailable> {
@@ -128,7 +138,7 @@ impl Sqlite {
     }
 
     pub(super) fn arrivals(&self, selection: &query::arrivals::Selection) -> Result<Arrivals, ReadError> {
-        arrivals::page(&self.turns, selection, arrivals::LOOK_TIME)
+        arrivals::page(&self.turns, &self.recent, selection, arrivals::LOOK_TIME)
     }
 
     pub(super) fn arrival(&self, seq: i64) -> Result<Option<Arrival>, ReadError> {

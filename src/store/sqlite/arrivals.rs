@@ -4,13 +4,15 @@
 //! in between, for a bounded time. All slices see one state: of the range that is looked at, no new row is a part, since
 //! no seq below one that was given is given later. A row that is deleted meanwhile may be missing.
 
+use crate::mutex::UNPOISONED;
 use crate::query::arrivals::{Filter, Place, Selection};
 use crate::store::sqlite::turn::{Side, Turns};
 use crate::store::sqlite::value::text;
 use crate::store::{Arrival, Arrivals, ReadError};
-use crate::timestamp::Moment;
-use rusqlite::types::ValueRef;
+use crate::timestamp::{Moment, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row};
+use std::collections::VecDeque;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// How long a slice holds the connection. Reads are promised to hold it for less than 5 ms.
@@ -25,6 +27,11 @@ pub(super) const LOOK_TIME: Duration = Duration::from_millis(250);
 
 /// Bytes of texts after which a page ends: a text of a provider may be as long as a body.
 const PAGE_BYTES: usize = 1 << 20;
+
+/// How far back [`Recent`] goes at most: in seqs, and in bytes of texts. At 20,000 messages a second, 1,000 arrive between
+/// two rounds of those who wait.
+const RECENT_SEQS: i64 = 4096;
+const RECENT_BYTES: usize = 4 << 20;
 
 /// Seqs that are not looked at yet: those above `low`, up to and with `high`.
 #[derive(Clone, Copy)]
@@ -45,6 +52,53 @@ struct State {
     changes: i64,
     last: i64,
     oldest: i64,
+    /// Another one than before may be another database (count.rs).
+    stamp: i64,
+}
+
+/// The messages that arrived last, read once for all who follow with a filter: 64 of them would otherwise each read every
+/// message. It only ever says that none matches. What may match is read from the database, where it may be gone by now.
+#[derive(Default)]
+pub(super) struct Recent {
+    stamp: i64,
+    /// It has all messages above `low`, up to and with `high`.
+    low: i64,
+    high: i64,
+    arrivals: VecDeque<Arrival>,
+    /// Of their texts.
+    bytes: usize,
+}
+
+impl Recent {
+    /// Whether it is certain that no message after a cursor matches. The lock was taken before the state was read.
+    fn excludes(&mut self, turns: &Turns, filter: &Filter, after: i64, state: &State) -> Result<bool, ReadError> {
+        let begin = state.last - RECENT_SEQS;
+        if after < begin {
+            return Ok(false);
+        }
+        if self.stamp != state.stamp || self.high > state.last || self.high < begin {
+            *self = Recent { stamp: state.stamp, low: after, high: after, ..Recent::default() };
+        }
+        let new = Range { low: self.high, high: state.last };
+        let (arrivals, left) = look(turns, &Filter::default(), End::Low, new, usize::MAX, LOOK_TIME)?;
+        self.bytes += arrivals.iter().map(text_bytes).sum::<usize>();
+        self.arrivals.extend(arrivals);
+        self.high = left.map_or(state.last, |left| left.low);
+        while let Some(first) = self.arrivals.front()
+            && (first.seq <= begin || self.bytes > RECENT_BYTES)
+        {
+            (self.low, self.bytes) = (first.seq, self.bytes - text_bytes(first));
+            self.arrivals.pop_front();
+        }
+        let is_whole = self.low <= after && self.high == state.last;
+        let mut later = self.arrivals.iter().rev().take_while(|arrival| arrival.seq > after);
+        let mut scratch = Vec::new();
+        Ok(is_whole && !later.any(|arrival| filter.takes(&Fields::from(arrival), &mut scratch)))
+    }
+}
+
+fn text_bytes(arrival: &Arrival) -> usize {
+    arrival.text.as_ref().map_or(0, String::len)
 }
 
 /// What was found so far.
@@ -58,7 +112,7 @@ struct Found {
 
 impl Found {
     fn add(&mut self, arrival: Arrival) {
-        self.bytes += arrival.text.as_ref().map_or(0, String::len);
+        self.bytes += text_bytes(&arrival);
         self.items.push(arrival);
     }
 
@@ -68,8 +122,14 @@ impl Found {
 }
 
 /// A page in the order of arrival, of what is found within that time.
-pub(super) fn page(turns: &Turns, selection: &Selection, time: Duration) -> Result<Arrivals, ReadError> {
-    let Selection { place, limit, filter } = selection;
+pub(super) fn page(
+    turns: &Turns,
+    recent: &Mutex<Recent>,
+    Selection { place, limit, filter }: &Selection,
+    time: Duration,
+) -> Result<Arrivals, ReadError> {
+    let follows = matches!(place, Place::After(_)) && !filter.takes_all();
+    let mut recent = follows.then(|| recent.lock().expect(UNPOISONED));
     let (state, only) =
         turns.take(Side::Read).slice(|connection| Ok((state(connection)?, only(connection, filter)?)))?;
     let (end, low, high) = match *place {
@@ -79,6 +139,13 @@ pub(super) fn page(turns: &Turns, selection: &Selection, time: Duration) -> Resu
         Place::Newest => (End::High, 0, state.last),
         Place::Before(before) => (End::High, 0, state.last.min(before.saturating_sub(1))),
     };
+    if let Some(recent) = &mut recent
+        && recent.excludes(turns, filter, low, &state)?
+    {
+        let State { changes, oldest, last, .. } = state;
+        return Ok(Arrivals { items: Vec::new(), next: last, more: false, before: None, oldest, changes });
+    }
+    drop(recent);
     let looked_at = Range { low: low.max(only.low), high: high.min(only.high) };
     let (mut items, left) = look(turns, filter, end, looked_at, limit + 1, time)?;
     let one_more = items.len() > *limit;
@@ -106,7 +173,7 @@ fn state(connection: &Connection) -> rusqlite::Result<State> {
     statement.query_row([], |row| {
         let (changes, last) = (row.get(0)?, row.get(1)?);
         let oldest: Option<i64> = row.get(2)?;
-        Ok(State { changes, last, oldest: oldest.unwrap_or(last + 1) })
+        Ok(State { changes, last, oldest: oldest.unwrap_or(last + 1), stamp: row.get(3)? })
     })
 }
 
@@ -162,7 +229,7 @@ fn slice(
     let mut read = 0;
     while let Some(row) = rows.next()? {
         read += 1;
-        if takes(filter, row, scratch)? {
+        if filter.takes(&Fields::of(row)?, scratch) {
             found.add(arrival(row)?);
         }
         if found.is_full() || read % CLOCK_ROWS == 0 && begun.elapsed() >= SLICE_TIME {
@@ -176,23 +243,63 @@ fn slice(
     Ok(Range { low: range.high, ..range })
 }
 
-/// Whether a row matches. The message_id is not looked at: the range has only its row.
-fn takes(filter: &Filter, row: &Row<'_>, scratch: &mut Vec<u8>) -> rusqlite::Result<bool> {
-    let Filter { from, since, needle, kind, source, from_id, message_id: _ } = filter;
-    for (wanted, column) in [(from, 2), (kind, 9), (source, 10), (from_id, 11)] {
-        if let Some(wanted) = wanted
-            && !matches!(row.get_ref(column)?, ValueRef::Text(bytes) if bytes == wanted.as_bytes())
-        {
-            return Ok(false);
+/// What a filter looks at. A message_id is not among it: with one, the range has only its row.
+struct Fields<'a> {
+    from: &'a [u8],
+    moment: Moment,
+    text: Option<&'a [u8]>,
+    kind: &'a [u8],
+    source: &'a [u8],
+    from_id: Option<&'a [u8]>,
+}
+
+impl<'a> Fields<'a> {
+    fn of(row: &'a Row<'_>) -> rusqlite::Result<Fields<'a>> {
+        let optional = |column| -> rusqlite::Result<Option<&'a [u8]>> { Ok(row.get_ref(column)?.as_bytes_or_null()?) };
+        let required = |column| optional(column).map(Option::unwrap_or_default);
+        Ok(Fields {
+            from: required(2)?,
+            moment: Moment { us: row.get(7)?, ns: row.get(8)? },
+            text: optional(5)?,
+            kind: required(9)?,
+            source: required(10)?,
+            from_id: optional(11)?,
+        })
+    }
+}
+
+impl<'a> From<&'a Arrival> for Fields<'a> {
+    fn from(arrival: &'a Arrival) -> Fields<'a> {
+        Fields {
+            from: arrival.from.as_bytes(),
+            moment: Timestamp::parse(&arrival.ts).map_or(Moment::UNKNOWN, |ts| ts.moment()),
+            text: arrival.text.as_ref().map(String::as_bytes),
+            kind: arrival.kind.as_bytes(),
+            source: arrival.source.as_bytes(),
+            from_id: arrival.from_id.as_ref().map(String::as_bytes),
         }
     }
-    if let Some(since) = *since
-        && (Moment { us: row.get(7)?, ns: row.get(8)? }) < since
-    {
-        return Ok(false);
+}
+
+impl Filter {
+    fn takes_all(&self) -> bool {
+        let Filter { from, since, needle, kind, source, from_id, message_id } = self;
+        since.is_none()
+            && needle.is_none()
+            && [from, kind, source, from_id, message_id].into_iter().all(Option::is_none)
     }
-    let Some(needle) = needle else { return Ok(true) };
-    Ok(matches!(row.get_ref(5)?, ValueRef::Text(bytes) if needle.is_in(bytes, scratch)))
+
+    fn takes(&self, fields: &Fields<'_>, scratch: &mut Vec<u8>) -> bool {
+        let is = |wanted: &Option<String>, field: Option<&[u8]>| {
+            wanted.as_ref().is_none_or(|wanted| field == Some(wanted.as_bytes()))
+        };
+        is(&self.from, Some(fields.from))
+            && is(&self.kind, Some(fields.kind))
+            && is(&self.source, Some(fields.source))
+            && is(&self.from_id, fields.from_id)
+            && self.since.is_none_or(|since| fields.moment >= since)
+            && self.needle.as_ref().is_none_or(|needle| fields.text.is_some_and(|text| needle.is_in(text, scratch)))
+    }
 }
 
 fn arrival(row: &Row<'_>) -> rusqlite::Result<Arrival> {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::message::{MessageId, Msisdn};
-use crate::query::Start;
+use crate::query::{Needle, Start};
 use crate::store::Outcome;
 use crate::store::sqlite::database::Look;
 use crate::timestamp::Timestamp;
@@ -358,7 +358,8 @@ fn arrivals_are_found_once_in_their_order_however_little_is_looked_at_in_one_cal
     two.other.execute("DELETE FROM messages WHERE seq % 3 = 0 OR seq BETWEEN 500 AND 900", []).unwrap();
     let page = |place, limit, from: &str| {
         let filter = Filter { from: Some(from.to_owned()), ..Filter::default() };
-        arrivals::page(&two.store.turns, &Selection { place, limit, filter }, Duration::ZERO).unwrap()
+        arrivals::page(&two.store.turns, &two.store.recent, &Selection { place, limit, filter }, Duration::ZERO)
+            .unwrap()
     };
     for sender in 0..8 {
         let from = format!("+{sender}");
@@ -381,5 +382,71 @@ fn arrivals_are_found_once_in_their_order_however_little_is_looked_at_in_one_cal
             place = page.before.map(Place::Before);
         }
         assert_eq!(found, right, "{from}");
+    }
+}
+
+#[test]
+fn who_follows_with_a_filter_misses_nothing_whoever_writes() {
+    use crate::query::arrivals::{Filter, Place, Selection};
+    fastrand::seed(42);
+    let two = Two::open();
+    let page = |after, limit, filter: &Filter| {
+        let selection = Selection { place: Place::After(after), limit, filter: filter.clone() };
+        arrivals::page(&two.store.turns, &two.store.recent, &selection, arrivals::LOOK_TIME).unwrap()
+    };
+    let since = Timestamp::parse("2025-01-15T12:00:00Z").unwrap().moment();
+    let of = |sender: u32| Some(format!("+{sender}"));
+    let filters = [
+        Filter { from: of(1), ..Filter::default() },
+        Filter { from: of(2), since: Some(since), ..Filter::default() },
+        Filter { needle: Needle::new("other"), ..Filter::default() },
+        Filter { kind: Some("text".to_owned()), from: of(3), ..Filter::default() },
+        Filter { from: of(9), ..Filter::default() },
+    ];
+    let right = [
+        "from_msisdn = '+1'",
+        "from_msisdn = '+2' AND ts >= '2025-01-15T12:00:00Z'",
+        "text = 'Another'",
+        "from_msisdn = '+3' AND text IS NOT NULL",
+        "FALSE",
+    ];
+    let (mut cursors, mut seen) = ([0; 5], [const { Vec::new() }; 5]);
+    for round in 0..400 {
+        match fastrand::u8(0..10) {
+            0 => {
+                let insert = "INSERT INTO messages (message_id, from_msisdn, to_msisdn, ts, text, created_at) VALUES (?1, ?2, '+1', ?3, 'Another', '')";
+                let from = format!("+{}", fastrand::u32(0..5));
+                two.other.execute(insert, (format!("x{round}"), from, random_ts())).unwrap();
+            }
+            // Too many for what is kept of them.
+            1 if round % 20 == 0 => {
+                let many = (0..5_000).map(|index| message(round * 10_000 + index, 7, "2025-01-15T10:00:00Z"));
+                two.commit(many.collect()).unwrap();
+            }
+            _ => {
+                let few = (0..fastrand::u32(1..20))
+                    .map(|index| message(round * 10_000 + index, fastrand::u32(0..5), &random_ts()));
+                two.commit(few.collect()).unwrap();
+            }
+        }
+        for (index, filter) in filters.iter().enumerate().filter(|_| fastrand::bool()) {
+            let page = page(cursors[index], fastrand::usize(1..=20), filter);
+            seen[index].extend(page.items.iter().map(|arrival| arrival.seq));
+            cursors[index] = page.next;
+        }
+    }
+    for (index, filter) in filters.iter().enumerate() {
+        loop {
+            let page = page(cursors[index], 100, filter);
+            seen[index].extend(page.items.iter().map(|arrival| arrival.seq));
+            cursors[index] = page.next;
+            if !page.more {
+                break;
+            }
+        }
+        let sql = format!("SELECT seq FROM messages WHERE {} ORDER BY seq", right[index]);
+        let mut statement = two.other.prepare(&sql).unwrap();
+        let right: Vec<i64> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        assert_eq!(seen[index], right, "{sql}");
     }
 }
