@@ -310,6 +310,29 @@ pub fn load(address: SocketAddr, requests: &[Vec<u8>], connections: usize) -> Lo
 }
 
 /// A connection as the service has it, with its schema: for the raw limit and for making large databases.
+/// Stores messages by the `import` of a build, which makes the database.
+pub fn import(binary: &Path, path: &Path, samples: impl Iterator<Item = Sample>) {
+    let mut child = Command::new(binary)
+        .arg("import")
+        .env_clear()
+        .env("WEBHOOK_INBOX_SETTINGS", "/dev/null")
+        .env("DATABASE_URL", format!("sqlite:///{}", path.display()))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it is a build of the program");
+    let mut lines = std::io::BufWriter::new(child.stdin.take().expect("it is piped"));
+    for Sample { id, from, to, ts, text, .. } in samples {
+        let line = format!(
+            r#"{{"message_id":"{id}","from":"{from}","to":"{to}","ts":"{ts}","text":"{text}","created_at":"{ts}"}}"#
+        );
+        writeln!(lines, "{line}").expect("it reads all");
+    }
+    drop(lines);
+    assert!(child.wait().expect("a child").success(), "import has failed");
+}
+
 /// The database as another program has it open.
 pub fn another_program(path: &Path) -> rusqlite::Connection {
     let connection = rusqlite::Connection::open(path).expect("it is there");
