@@ -9,8 +9,8 @@ use crate::answer::{self, Answer, Delivered, Waited, WebhookResult};
 use crate::log::Log;
 use crate::metrics::{Metrics, Page};
 use crate::path::{self, Audience, Path};
+use crate::query::Parameters;
 use crate::query::arrivals::{self, Place};
-use crate::query::{CURSOR_REFUSAL, Parameters};
 use crate::reply::{Fault, Reply, Status};
 use crate::store::{self, Arrival, Item, Outcome, ReadError, Store, Stored, Unavailable, sqlite_version};
 use crate::webhook::{self, Delivery, Rejection, Source, Sources};
@@ -325,7 +325,6 @@ fn unread(error: &ReadError) -> Answer {
             Reply::unavailable(&error.to_string())
         }
         ReadError::CursorAhead => Reply::detail(Status::Gone, &error.to_string()),
-        ReadError::CursorGone => return invalid(&[Fault::parameter("after", CURSOR_REFUSAL)]),
     };
     Answer { reply, delivery: None, reason: Some(error.to_string()) }
 }

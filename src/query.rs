@@ -7,7 +7,6 @@ mod cursor;
 mod needle;
 
 pub use cursor::Cursor;
-pub(crate) use cursor::Last;
 pub use needle::Needle;
 
 use crate::reply::{Fault, Refusal};
@@ -19,6 +18,8 @@ const LIMIT_MAX: u64 = 100;
 const LIMIT_DEFAULT: u64 = 50;
 /// As far as SQLite can count.
 const OFFSET_MAX: u64 = i64::MAX as u64;
+/// With `q`: a search keeps the places of the messages that it skips.
+const OFFSET_SEARCH_MAX: u64 = 10_000;
 
 /// The parameters as they were given; of one given twice, the last. Unknown ones are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -99,8 +100,16 @@ impl<'a> Parameters<'a> {
             faults.push(Fault::parameter("since", refusal));
             None
         });
+        let needle = self.q.as_deref().and_then(Needle::new);
         let start = match self.after.as_deref().map(Cursor::parse) {
-            None => Start::Offset(offset),
+            None => {
+                if needle.is_some() && offset > OFFSET_SEARCH_MAX {
+                    let msg = "Input should be 10000 or less with q; to get further, follow the Link header, whose \
+                               parameter after has no such bound";
+                    faults.push(Fault::parameter("offset", Refusal { kind: "less_than_equal", msg }));
+                }
+                Start::Offset(offset)
+            }
             Some(Some(cursor)) => {
                 if self.offset.is_some() {
                     let msg = "Input should not be given together with after, which says where the page begins";
@@ -119,7 +128,7 @@ impl<'a> Parameters<'a> {
         let selection = Selection {
             from: self.from.as_deref().map(sender),
             since: since.map(|since| since.moment()),
-            needle: self.q.as_deref().and_then(Needle::new),
+            needle,
             limit: limit as usize, // at most 100
             start,
         };
@@ -140,8 +149,7 @@ impl<'a> Parameters<'a> {
     }
 }
 
-/// What a cursor that is not, or no longer, one is answered with.
-pub const CURSOR_REFUSAL: Refusal = Refusal {
+const CURSOR_REFUSAL: Refusal = Refusal {
     kind: "value_error",
     msg: "Input should be a cursor from the Link header of a page; begin again with a query without after",
 };
@@ -203,6 +211,9 @@ mod tests {
             ("offset=9223372036854775807", true),
             ("offset=9223372036854775808", false),
             ("offset=-1", false),
+            ("q=a&offset=10000", true),
+            ("q=a&offset=10001", false),
+            ("q=&offset=10001", true),
             ("since=2025-01-15T10:00:00Z", true),
             ("since=2025-01-15T10%3A00%3A00Z", true),
             ("since=2025-01-15", false),

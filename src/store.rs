@@ -75,8 +75,6 @@ pub enum ReadError {
     Counting,
     /// As many searches as are allowed are under way.
     TooManySearches,
-    /// The message that the cursor stands for is not there any more.
-    CursorGone,
     /// The cursor was given by a database that had more messages than this one.
     CursorAhead,
 }
@@ -103,17 +101,17 @@ pub struct Page {
     pub next: Option<Cursor>,
 }
 
-/// A message as /messages lists it. A column that a taken-over row has as NULL is `null`.
+/// A message as /messages lists it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Item {
     /// The sender's identifier of the message.
-    pub message_id: Option<String>,
+    pub message_id: String,
     /// Who wrote it.
-    pub from: Option<String>,
+    pub from: String,
     /// To whom.
-    pub to: Option<String>,
+    pub to: String,
     /// When, exactly as it was sent.
-    pub ts: Option<String>,
+    pub ts: String,
     /// What, if it has text.
     pub text: Option<String>,
 }
@@ -180,20 +178,20 @@ struct SenderCount {
 }
 
 /// A message with all its columns, as it is exported and imported. The instant of `ts` is not among them: it follows.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Record {
     /// The sender's identifier of the message.
-    pub message_id: Option<String>,
+    pub message_id: String,
     /// Who wrote it.
-    pub from: Option<String>,
+    pub from: String,
     /// To whom.
-    pub to: Option<String>,
+    pub to: String,
     /// When, exactly as it was sent.
-    pub ts: Option<String>,
+    pub ts: String,
     /// What, if it has text.
     pub text: Option<String>,
     /// When it was stored.
-    pub created_at: Option<String>,
+    pub created_at: String,
 }
 
 /// Which messages are exported; those of /messages.
@@ -336,7 +334,6 @@ impl fmt::Display for ReadError {
             }
             ReadError::TooManySearches => f.write_str("too many searches with q are under way; try again"),
             ReadError::CursorAhead => f.write_str("this cursor is ahead of the database; begin without after"),
-            ReadError::CursorGone => f.write_str("the message that this cursor stands for has been deleted"),
         }
     }
 }

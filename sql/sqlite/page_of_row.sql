@@ -1,2 +1,2 @@
--- One message that a search has found.
-SELECT rowid, message_id, from_msisdn, to_msisdn, ts, text, ts_us, ts_ns FROM messages WHERE rowid = ?1
+-- One message of a page, by its seq.
+SELECT ts_us, ts_ns, message_id, from_msisdn, to_msisdn, ts, text FROM messages WHERE seq = ?1

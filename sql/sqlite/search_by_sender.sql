@@ -1,4 +1,4 @@
 -- The messages of one sender since a moment.
-SELECT text, rowid, ts_us, ts_ns, message_id FROM messages INDEXED BY messages_by_sender
-WHERE from_msisdn = :from AND (ts_us, ts_ns, rowid) > (:us, :ns, :row) AND rowid <= :row_max
-ORDER BY ts_us, ts_ns, rowid
+SELECT ts_us, ts_ns, message_id, seq, text FROM messages INDEXED BY messages_by_sender
+WHERE from_msisdn = :from AND (ts_us, ts_ns, seq) > (:us, :ns, :last) AND seq <= :row_max
+ORDER BY ts_us, ts_ns, seq

@@ -78,6 +78,17 @@ struct Page {
     _data: Vec<IgnoredAny>,
 }
 
+/// A line as it is given.
+#[derive(Deserialize)]
+struct Given {
+    message_id: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
+    ts: Option<String>,
+    text: Option<String>,
+    created_at: Option<String>,
+}
+
 /// A line as a record that can be stored.
 ///
 /// With `created_at` it has been in an inbox before, and comes back as it was, whatever is in it. Without, it is from
@@ -87,32 +98,37 @@ fn read(line: &[u8]) -> Result<Record, String> {
     if !line.starts_with(b"{") {
         return Err("not a message: it is no JSON object".to_owned()); // serde would take an array of the values too
     }
-    let mut record: Record = serde_json::from_slice(line).map_err(|error| {
+    let given: Given = serde_json::from_slice(line).map_err(|error| {
         let what = error.to_string().replace(" at line 1 column ", " at column "); // it knows only this line
         format!("not a message: {what}")
     })?;
-    let required = [("message_id", &record.message_id), ("from", &record.from), ("to", &record.to), ("ts", &record.ts)];
-    if let Some((name, _)) = required.into_iter().find(|(_, value)| value.is_none()) {
-        if serde_json::from_slice::<Page>(line).is_ok() {
-            return Err(
+    let required = |name: &str, value: Option<String>| {
+        value.ok_or_else(|| match serde_json::from_slice::<Page>(line) {
+            Ok(_) => {
                 "this is a page of GET /messages, not a message. Make lines of it first: jq -c '.data[]'".to_owned()
-            );
-        }
-        return Err(format!("not a message: {name} is missing or null"));
-    }
-    if record.created_at.is_none() {
-        let of = |value: &Option<String>| value.clone().unwrap_or_default();
+            }
+            Err(_) => format!("not a message: {name} is missing or null"),
+        })
+    };
+    let record = Record {
+        message_id: required("message_id", given.message_id)?,
+        from: required("from", given.from)?,
+        to: required("to", given.to)?,
+        ts: required("ts", given.ts)?,
+        text: given.text,
+        created_at: given.created_at.clone().unwrap_or_else(|| format!("{:.3}", jiff::Timestamp::now())),
+    };
+    if given.created_at.is_none() {
         let checks = [
-            ("message_id", MessageId::parse(of(&record.message_id)).err()),
-            ("from", Msisdn::parse(of(&record.from)).err()),
-            ("to", Msisdn::parse(of(&record.to)).err()),
-            ("ts", Timestamp::parse(&of(&record.ts)).err()),
-            ("text", Text::parse(of(&record.text)).err()),
+            ("message_id", MessageId::parse(record.message_id.clone()).err()),
+            ("from", Msisdn::parse(record.from.clone()).err()),
+            ("to", Msisdn::parse(record.to.clone()).err()),
+            ("ts", Timestamp::parse(&record.ts).err()),
+            ("text", record.text.clone().and_then(|text| Text::parse(text).err())),
         ];
         if let Some((name, refusal)) = checks.into_iter().find_map(|(name, refusal)| Some((name, refusal?))) {
             return Err(format!("{name}: {}", refusal.msg));
         }
-        record.created_at = Some(format!("{:.3}", jiff::Timestamp::now()));
     }
     Ok(record)
 }

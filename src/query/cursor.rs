@@ -5,41 +5,28 @@ use std::fmt;
 
 /// The place of a message in the order, as text `MICROSECONDS.NANOSECONDS.MESSAGE_ID`.
 ///
-/// It says which message was the last, not how many there were, so messages that arrive meanwhile shift nothing. A
-/// message_id too long for a request's head, or that is no text, is replaced by its row: `MICROSECONDS.NANOSECONDS~ROW`.
+/// It says which message was the last, not how many there were, so messages that arrive meanwhile shift nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
     pub(crate) moment: Moment,
-    pub(crate) last: Last,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Last {
-    Id(String),
-    Row(i64),
+    pub(crate) id: String,
 }
 
 impl Cursor {
     /// Reads a cursor's text. None for what no cursor looks like.
     pub fn parse(text: &str) -> Option<Cursor> {
         let (us, rest) = text.split_once('.')?;
+        let (ns, id) = rest.split_once('.')?;
         let us = us.parse().ok()?;
-        let (ns, last) = match rest.split_once(['.', '~'])? {
-            (ns, id) if rest.as_bytes()[ns.len()] == b'.' => (ns, Last::Id(id.to_owned())),
-            (ns, row) => (ns, Last::Row(row.parse().ok()?)),
-        };
         let ns = ns.parse().ok().filter(|ns| (0..1000).contains(ns))?;
-        Some(Cursor { moment: Moment { us, ns }, last })
+        Some(Cursor { moment: Moment { us, ns }, id: id.to_owned() })
     }
 }
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Moment { us, ns } = self.moment;
-        match &self.last {
-            Last::Id(id) => write!(f, "{us}.{ns}.{id}"),
-            Last::Row(row) => write!(f, "{us}.{ns}~{row}"),
-        }
+        write!(f, "{us}.{ns}.{}", self.id)
     }
 }
 
@@ -53,28 +40,16 @@ mod tests {
         for _ in 0..20_000 {
             let id =
                 (0..fastrand::usize(1..6)).filter_map(|_| fastrand::choice(['.', '~', 'é', '0', ' ', '-'])).collect();
-            let last = if fastrand::bool() { Last::Id(id) } else { Last::Row(fastrand::i64(..)) };
-            let cursor = Cursor { moment: Moment { us: fastrand::i64(..), ns: fastrand::i64(0..1000) }, last };
+            let cursor = Cursor { moment: Moment { us: fastrand::i64(..), ns: fastrand::i64(0..1000) }, id };
             assert_eq!(Cursor::parse(&cursor.to_string()), Some(cursor));
         }
     }
 
     #[test]
     fn what_is_no_cursor_is_refused() {
-        for text in [
-            "",
-            ".",
-            "..",
-            "1",
-            "1.2",
-            "a.0.m",
-            "1.1000.m",
-            "1.-1.m",
-            "1.0~",
-            "1.0~x",
-            "1~0.m",
-            "9223372036854775808.0.m",
-        ] {
+        for text in
+            ["", ".", "..", "1", "1.2", "a.0.m", "1.1000.m", "1.-1.m", "1.0", "1.0~5", "9223372036854775808.0.m"]
+        {
             assert_eq!(Cursor::parse(text), None, "{text:?}");
         }
     }

@@ -88,10 +88,12 @@ fn without_a_read_token_reads_are_open_and_the_log_warns_unless_the_address_is_l
     ] {
         let server = Server::with(&[("LISTEN_ADDR", address), ("READ_TOKEN", token)]);
         let status = if token.is_empty() { 200 } else { 401 };
-        // After its answer, whatever is said at the start is in the log.
         let reply = server.get("/messages");
         assert_eq!(reply.status, status, "{address}");
         server.log_line(&reply);
+        if warned {
+            until("the log warns", || server.log().contains("WARNING"));
+        }
         let warning = server.log().lines().map(json).find(|line| line["level"] == "WARNING");
         assert_eq!(warning.is_some(), warned, "{address}\nlog:\n{}", server.log());
         if let Some(warning) = warning {

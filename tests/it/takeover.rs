@@ -136,6 +136,19 @@ fn identifiers_that_read_the_same_stay_different_messages() {
     assert_eq!(server.get("/stats").json()["total_messages"], 5);
 }
 
+/// A cursor has to carry the whole message_id, within the head of a request.
+#[test]
+fn a_message_id_of_more_than_1024_bytes_is_cut_and_gets_the_number_of_its_row() {
+    let directory = Directory::new();
+    let long = |last: &str| "🦀".repeat(400) + last;
+    let kept = "x".repeat(1_024);
+    let deliveries = [&long("a"), &long("b"), &kept].map(|id| Delivery::of(id));
+    Database::original(&directory).insert_all(&deliveries);
+    let server = Server::in_directory(directory, &[]);
+    let cut = "🦀".repeat(200) + "…";
+    assert_eq!(server.message_ids(), [kept, cut.clone(), format!("{cut}#2")]);
+}
+
 #[test]
 fn an_empty_file_and_an_empty_table_are_taken_over() {
     for prepare in [

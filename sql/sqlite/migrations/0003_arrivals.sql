@@ -3,7 +3,7 @@
 CREATE TABLE arrived (
     -- The order of arrival; given by the writer, never twice. As large as a number in JSON can be exactly.
     seq         INTEGER PRIMARY KEY CHECK (seq < 9007199254740992),
-    message_id  TEXT NOT NULL,         -- the sender's choice; MessageId in src/message.rs has its bounds
+    message_id  TEXT NOT NULL CHECK (octet_length(message_id) <= 1024), -- as MessageId in src/message.rs
     from_msisdn TEXT NOT NULL,         -- E.164
     to_msisdn   TEXT NOT NULL,         -- E.164
     ts          TEXT NOT NULL,         -- ISO 8601 UTC as it was sent, returned unchanged
@@ -18,13 +18,15 @@ CREATE TABLE arrived (
 INSERT INTO arrived
 SELECT rowid, message_id, COALESCE(as_text(from_msisdn), ''), COALESCE(as_text(to_msisdn), ''),
     COALESCE(as_text(ts), ''), as_text(text), COALESCE(as_text(created_at), ''), moment_us(ts), moment_ns(ts)
-FROM messages WHERE typeof(message_id) = 'text' AND message_id = as_text(message_id)
+FROM messages
+WHERE typeof(message_id) = 'text' AND message_id = as_text(message_id) AND octet_length(message_id) <= 1024
 ORDER BY rowid;
 
 -- Made here and not with the table: by sorting, it takes a fraction of the time.
 CREATE UNIQUE INDEX messages_by_id ON arrived (message_id);
 
--- A message_id that was not text may read as another one. Then the row's number makes it a message_id of its own.
+-- A message_id that was not text, or is cut because it is too long, may read as another one. Then the row's number makes
+-- it a message_id of its own.
 INSERT INTO arrived
 SELECT row,
     CASE WHEN place = 1 AND NOT EXISTS (SELECT 1 FROM arrived WHERE message_id = id) THEN id ELSE id || '#' || row END,
@@ -33,8 +35,11 @@ SELECT row,
 FROM (
     SELECT *, ROW_NUMBER() OVER (PARTITION BY id ORDER BY row) AS place
     FROM (
-        SELECT *, rowid AS row, COALESCE(as_text(message_id), '') AS id FROM messages
-        WHERE typeof(message_id) <> 'text' OR message_id <> as_text(message_id)
+        SELECT *, rowid AS row,
+            IIF(octet_length(as_text(message_id)) > 1024, substr(as_text(message_id), 1, 200) || '…',
+                COALESCE(as_text(message_id), '')) AS id
+        FROM messages
+        WHERE typeof(message_id) <> 'text' OR message_id <> as_text(message_id) OR octet_length(message_id) > 1024
     )
 );
 

@@ -1,73 +1,116 @@
-//! Rows as they come out of the database, whatever another program has put in.
+//! Rows as they come out of the database, and places in the order of its indexes.
 
-use crate::message::MESSAGE_ID_BYTES_MAX;
-use crate::query::{Cursor, Last};
+use crate::query::Cursor;
 use crate::store::sqlite::value::text;
 use crate::store::{Item, Page, Record};
 use crate::timestamp::Moment;
-use rusqlite::Row;
-use rusqlite::types::ValueRef;
-use std::borrow::Cow;
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Row, Statement};
 
 impl Record {
-    /// Reads a row of sql/export.sql.
+    /// Reads a row of sql/sqlite/export.sql.
     pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Record> {
-        let text = |column| row.get_ref(column).map(|value| text(value).map(Cow::into_owned));
         Ok(Record {
-            message_id: text(1)?,
-            from: text(2)?,
-            to: text(3)?,
-            ts: text(4)?,
-            text: text(5)?,
-            created_at: text(6)?,
+            message_id: string(row, 1)?,
+            from: string(row, 2)?,
+            to: string(row, 3)?,
+            ts: string(row, 4)?,
+            text: text(row.get_ref(5)?).map(String::from),
+            created_at: string(row, 6)?,
         })
     }
 }
 
-/// An [`Item`] and its place in the order.
+/// An [`Item`] and its moment.
 #[derive(Clone, Debug)]
 pub(super) struct Placed {
     pub(super) item: Item,
-    /// The message_id is in the database exactly as in the item: text, and UTF-8.
-    pub(super) id_is_text: bool,
-    pub(super) row: i64,
     pub(super) moment: Moment,
 }
 
 impl Placed {
-    /// Reads a row of one of the `sql/page_*.sql`.
+    /// Reads a row of sql/sqlite/page_by_moment.sql or page_of_row.sql.
     pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Placed> {
-        let text = |column| row.get_ref(column).map(|value| text(value).map(Cow::into_owned));
-        let id_is_text = matches!(row.get_ref(1)?, ValueRef::Text(bytes) if str::from_utf8(bytes).is_ok());
-        Ok(Placed {
-            id_is_text,
-            item: Item { message_id: text(1)?, from: text(2)?, to: text(3)?, ts: text(4)?, text: text(5)? },
-            row: row.get(0)?,
-            moment: moment(row, 6)?,
-        })
-    }
-
-    /// The cursor that leads on from this message.
-    fn cursor(&self) -> Cursor {
-        let last = match &self.item.message_id {
-            Some(id) if self.id_is_text && id.len() <= MESSAGE_ID_BYTES_MAX => Last::Id(id.clone()),
-            _ => Last::Row(self.row),
+        let item = Item {
+            message_id: string(row, 2)?,
+            from: string(row, 3)?,
+            to: string(row, 4)?,
+            ts: string(row, 5)?,
+            text: text(row.get_ref(6)?).map(String::from),
         };
-        Cursor { moment: self.moment, last }
+        Ok(Placed { item, moment: moment(row, 0)? })
     }
+}
+
+/// A column that is never NULL. What is not UTF-8, which only another program can have written, is replaced.
+fn string(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+    Ok(text(row.get_ref(column)?).map(String::from).unwrap_or_default())
 }
 
 /// The moment in the columns `column` (ts_us) and the next (ts_ns).
 pub(super) fn moment(row: &Row<'_>, column: usize) -> rusqlite::Result<Moment> {
-    let us: Option<i64> = row.get(column)?;
-    let ns: Option<i64> = row.get(column + 1)?;
-    Ok(Moment { us: us.unwrap_or(Moment::UNKNOWN.us), ns: ns.unwrap_or(0) })
+    Ok(Moment { us: row.get(column)?, ns: row.get(column + 1)? })
 }
 
 /// A page of at most `limit` rows, and the cursor when there were more.
 pub(super) fn finish(mut rows: Vec<Placed>, total: u64, limit: usize) -> Page {
     let more = rows.len() > limit;
     rows.truncate(limit);
-    let next = rows.last().filter(|_| more).map(Placed::cursor);
+    let last = rows.last().filter(|_| more);
+    let next = last.map(|Placed { item, moment }| Cursor { moment: *moment, id: item.message_id.clone() });
     Page { items: rows.into_iter().map(|placed| placed.item).collect(), total, next }
+}
+
+/// A place in one of the indexes by time. Reading goes on behind it.
+#[derive(Clone, Debug)]
+pub(super) struct Position {
+    pub(super) moment: Moment,
+    pub(super) last: Last,
+}
+
+/// What orders the messages of one moment.
+#[derive(Clone, Debug)]
+pub(super) enum Last {
+    /// In messages_by_sender.
+    Seq(i64),
+    /// In messages_by_moment: the bytes of the message_id, which may not be UTF-8.
+    Id(Vec<u8>),
+    /// Behind all of the moment, in both.
+    End,
+}
+
+impl Position {
+    /// Before all messages of a moment.
+    pub(super) fn before(moment: Moment) -> Position {
+        Position { moment: Moment { ns: moment.ns - 1, ..moment }, last: Last::End }
+    }
+
+    /// Reads a row that begins with ts_us, ts_ns, and message_id or seq.
+    pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Position> {
+        let last = match row.get_ref(2)? {
+            ValueRef::Integer(seq) => Last::Seq(seq),
+            id => Last::Id(id.as_bytes()?.to_vec()),
+        };
+        Ok(Position { moment: moment(row, 0)?, last })
+    }
+}
+
+impl ToSql for Last {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Last::Seq(seq) => ValueRef::Integer(*seq),
+            Last::Id(id) => ValueRef::Text(id),
+            Last::End => ValueRef::Blob(&[]), // SQLite orders blobs behind all numbers and texts
+        }))
+    }
+}
+
+/// Binds those of the parameters that the statement has: statements along another index have others.
+pub(super) fn bind(statement: &mut Statement<'_>, parameters: &[(&str, &dyn ToSql)]) -> rusqlite::Result<()> {
+    for (name, value) in parameters {
+        if let Some(index) = statement.parameter_index(name)? {
+            statement.raw_bind_parameter(index, value)?;
+        }
+    }
+    Ok(())
 }

@@ -1,20 +1,16 @@
 //! Reads that have to look at the texts: `q`.
 //!
-//! Many rows are read, in slices with the turn given up in between, so that ingest goes on. All slices see one state
-//! of the database, as in walk.rs. What is found is counted, and the best places are kept: memory is bounded by the
-//! page and the offset, and the offset by going through the rows again.
+//! Many rows are read, in slices with the lock released in between, so that ingest continues. All slices see one state
+//! of the database, as in walk.rs. Matches are counted, and the places of those up to the end of the page are kept.
 
-use crate::query::Needle;
-use crate::query::{Cursor, Last, Selection, Start};
+use crate::query::{Needle, Selection, Start};
 use crate::store::sqlite::database::View;
 use crate::store::sqlite::deadline::Deadline;
-use crate::store::sqlite::row::{Placed, finish, moment};
+use crate::store::sqlite::row::{Last, Placed, Position, bind, finish};
 use crate::store::sqlite::turn::{Side, Turns};
-use crate::store::sqlite::value::text;
 use crate::store::{Page, ReadError};
 use crate::timestamp::Moment;
-use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension, ToSql};
+use rusqlite::{Connection, OptionalExtension};
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
@@ -24,11 +20,8 @@ const SLICE_TIME: Duration = Duration::from_millis(1);
 /// Rows between two looks at the clock.
 const CLOCK_ROWS: u32 = 32;
 
-/// Most places kept in one pass: with a message_id of 40 bytes about 1 MiB. A deeper offset takes another pass.
-const PLACES_MAX: u64 = 8192;
-
-/// A place in the order, and the row that is there.
-type Place = (Moment, String, i64);
+/// A place in the order of a page, and the seq of the message that is there.
+type Place = (Moment, Vec<u8>, i64);
 
 /// Which rows are read, and in which order.
 #[derive(Clone, Copy)]
@@ -49,50 +42,17 @@ pub(super) fn page(
     deadline: Deadline,
 ) -> Result<Page, ReadError> {
     let since = selection.since.unwrap_or(Moment::UNKNOWN);
-    let (row_max, plan, mut after) = turns.view(deadline, |view| {
-        let plan = plan(view, selection, since);
-        let after = match &selection.start {
-            Start::Offset(_) => None,
-            Start::After(cursor) => Some(cursor_place(view, cursor)?),
-        };
-        Ok((view.row_max()?, plan, after))
-    })?;
+    let (row_max, plan) = turns.view(deadline, |view| Ok((view.row_max()?, plan(view, selection, since))))?;
     let search = Search { turns, needle, plan, since, row_max, deadline };
-    let mut offset = match selection.start {
-        Start::Offset(offset) => offset,
-        Start::After(_) => 0,
+    let (offset, after) = match &selection.start {
+        Start::Offset(offset) => (*offset as usize, None), // at most OFFSET_SEARCH_MAX
+        Start::After(cursor) => (0, Some((cursor.moment, cursor.id.clone().into_bytes(), i64::MAX))),
     };
-    let wanted = selection.limit as u64 + 1; // one more, so that it is known whether another page follows
-    loop {
-        let (total, places) = search.pass(after.as_ref(), offset.saturating_add(wanted).min(PLACES_MAX))?;
-        if after.is_none() && offset >= total {
-            return Ok(finish(Vec::new(), total, selection.limit));
-        }
-        if offset + wanted <= PLACES_MAX || (places.len() as u64) < PLACES_MAX {
-            let places = places.get(offset as usize..).unwrap_or_default();
-            return Ok(finish(search.rows(places)?, total, selection.limit));
-        }
-        // The page is not among the places kept; those that are passed over are.
-        let passed = offset.min(PLACES_MAX);
-        offset -= passed;
-        after = places.into_iter().nth(passed as usize - 1);
-    }
-}
-
-/// The place that a cursor stands for. The row matters only among messages whose message_id reads the same, which is so
-/// only for what another program has written.
-fn cursor_place(view: &View<'_>, cursor: &Cursor) -> Result<Place, ReadError> {
-    let moment = cursor.moment;
-    match &cursor.last {
-        Last::Id(id) => Ok((moment, id.clone(), i64::MAX)),
-        &Last::Row(row) => {
-            let mut statement = view.connection.prepare_cached(include_str!("../../../sql/sqlite/id_of_row.sql"))?;
-            let id = statement.query_row((row, moment.us, moment.ns), |row| {
-                Ok(text(row.get_ref(0)?).unwrap_or_default().into_owned())
-            });
-            Ok((moment, id.optional()?.ok_or(ReadError::CursorGone)?, row))
-        }
-    }
+    // One more than the page, so that it is known whether another page follows.
+    let keep = offset.saturating_add(selection.limit + 1);
+    let (total, places) = search.places(Found { total: 0, places: BinaryHeap::new(), after, keep })?;
+    let rows = search.rows(places.get(offset..).unwrap_or_default())?;
+    Ok(finish(rows, total, selection.limit))
 }
 
 /// The plan that reads the least: reading along an index costs about four times as much per row.
@@ -110,25 +70,21 @@ struct Search<'a> {
     needle: &'a Needle,
     plan: Plan<'a>,
     since: Moment,
-    /// The highest rowid when the search began.
+    /// The highest seq when the search began.
     row_max: i64,
     deadline: Deadline,
 }
 
 /// The last row that was looked at.
 struct Reached {
-    row: i64,
-    moment: Moment,
-    id: String,
+    seq: i64,
+    position: Position,
 }
 
 impl Search<'_> {
-    /// Goes through all rows once. Returns how many match, and of those behind `after` the first `keep`, in order.
-    fn pass(&self, after: Option<&Place>, keep: u64) -> Result<(u64, Vec<Place>), ReadError> {
-        let mut found = Found { total: 0, places: BinaryHeap::new(), after, keep: keep as usize };
-        // Before the first row: nothing has a nanosecond of -1, and SQLite gives no rowid below 1 of itself.
-        let before = Moment { ns: -1, ..self.since };
-        let mut reached = Some(Reached { row: i64::MIN, moment: before, id: String::new() });
+    /// Goes through all rows. Returns how many match, and the places to keep, in order.
+    fn places(&self, mut found: Found) -> Result<(u64, Vec<Place>), ReadError> {
+        let mut reached = Some(Reached { seq: i64::MIN, position: Position::before(self.since) });
         let mut scratch = Vec::new();
         while let Some(from) = reached {
             self.deadline.check()?;
@@ -143,54 +99,38 @@ impl Search<'_> {
         &self,
         connection: &Connection,
         from: &Reached,
-        found: &mut Found<'_>,
+        found: &mut Found,
         scratch: &mut Vec<u8>,
     ) -> Result<Option<Reached>, ReadError> {
         let begun = Instant::now();
-        let sql = match self.plan {
-            Plan::Row => include_str!("../../../sql/sqlite/search_by_row.sql"),
-            Plan::Moment => include_str!("../../../sql/sqlite/search_by_moment.sql"),
-            Plan::Sender(_) => include_str!("../../../sql/sqlite/search_by_sender.sql"),
+        let (sql, sender) = match self.plan {
+            Plan::Row => (include_str!("../../../sql/sqlite/search_by_row.sql"), None),
+            Plan::Moment => (include_str!("../../../sql/sqlite/search_by_moment.sql"), None),
+            Plan::Sender(sender) => (include_str!("../../../sql/sqlite/search_by_sender.sql"), Some(sender)),
         };
         let mut statement = connection.prepare_cached(sql)?;
-        let sender = if let Plan::Sender(sender) = self.plan { sender } else { "" };
-        let parameters: [(&str, &dyn ToSql); 6] = [
-            (":row", &from.row),
-            (":row_max", &self.row_max),
-            (":us", &from.moment.us),
-            (":ns", &from.moment.ns),
-            (":id", &from.id),
-            (":from", &sender),
-        ];
-        for (name, value) in parameters {
-            // Each plan has those of these parameters that its order needs.
-            if let Some(index) = statement.parameter_index(name)? {
-                statement.raw_bind_parameter(index, value)?;
-            }
-        }
+        let Position { moment: Moment { us, ns }, last } = &from.position;
+        bind(&mut statement, &[(":us", us), (":ns", ns), (":last", last), (":seq", &from.seq)])?;
+        bind(&mut statement, &[(":from", &sender), (":row_max", &self.row_max)])?;
         let mut rows = statement.raw_query();
         let mut read = 0;
         while let Some(row) = rows.next()? {
             read += 1;
-            let matches = match row.get_ref(0)? {
-                ValueRef::Text(bytes) | ValueRef::Blob(bytes) => self.needle.is_in(bytes, scratch),
-                value => text(value).is_some_and(|text| self.needle.is_in(text.as_bytes(), scratch)),
-            };
-            // Not at a message_id that is no text, from which the next slice could not go on.
-            let stop = read % CLOCK_ROWS == 0 && begun.elapsed() >= SLICE_TIME && row.get_ref(4)?.as_str().is_ok();
+            let matches = row.get_ref(4)?.as_bytes_or_null().unwrap_or_default();
+            let matches = matches.is_some_and(|text| self.needle.is_in(text, scratch));
+            let stop = read % CLOCK_ROWS == 0 && begun.elapsed() >= SLICE_TIME;
             if !matches && !stop {
                 continue;
             }
-            let reached = Reached {
-                row: row.get(1)?,
-                moment: moment(row, 2)?,
-                id: text(row.get_ref(4)?).unwrap_or_default().into_owned(),
-            };
-            if matches && reached.moment >= self.since {
-                found.add(&reached);
+            let (seq, mut position) = (row.get(3)?, Position::read(row)?);
+            if matches && position.moment >= self.since {
+                found.add(&position, seq);
             }
             if stop {
-                return Ok(Some(reached));
+                if sender.is_some() {
+                    position.last = Last::Seq(seq);
+                }
+                return Ok(Some(Reached { seq, position }));
             }
         }
         Ok(None)
@@ -200,33 +140,37 @@ impl Search<'_> {
     fn rows(&self, places: &[Place]) -> Result<Vec<Placed>, ReadError> {
         self.turns.take(Side::Read).slice(|connection| {
             let mut statement = connection.prepare_cached(include_str!("../../../sql/sqlite/page_of_row.sql"))?;
-            let rows = places.iter().map(|(_, _, row)| statement.query_row([row], Placed::read).optional());
+            let rows = places.iter().map(|(_, _, seq)| statement.query_row([seq], Placed::read).optional());
             Ok(rows.filter_map(Result::transpose).collect::<rusqlite::Result<_>>()?)
         })
     }
 }
 
-/// What a pass has found so far.
-struct Found<'a> {
+/// What a search has found so far.
+struct Found {
     total: u64,
     /// The first places, the last of them on top.
     places: BinaryHeap<Place>,
-    after: Option<&'a Place>,
+    /// Places up to this one are not kept.
+    after: Option<Place>,
     keep: usize,
 }
 
-impl Found<'_> {
-    fn add(&mut self, Reached { row, moment, id }: &Reached) {
+impl Found {
+    fn add(&mut self, position: &Position, seq: i64) {
         self.total += 1;
-        if self.after.is_some_and(|(after, after_id, after_row)| (moment, id, row) <= (after, after_id, after_row)) {
+        let Last::Id(id) = &position.last else { return };
+        let place = (&position.moment, id, &seq);
+        let is_behind = |(moment, id, seq): &Place| place > (moment, id, seq);
+        if self.after.as_ref().is_some_and(|after| !is_behind(after)) {
             return;
         }
         if self.places.len() == self.keep {
-            match self.places.peek() {
-                Some((last, last_id, last_row)) if (moment, id, row) < (last, last_id, last_row) => self.places.pop(),
-                _ => return,
-            };
+            if self.places.peek().is_none_or(is_behind) {
+                return;
+            }
+            self.places.pop();
         }
-        self.places.push((*moment, id.clone(), *row));
+        self.places.push((position.moment, id.clone(), seq));
     }
 }

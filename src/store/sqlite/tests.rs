@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::message::{MessageId, Msisdn};
-use crate::query::{Needle, Start};
+use crate::query::{Cursor, Needle, Start};
 use crate::store::Outcome;
 use crate::store::sqlite::database::Look;
 use crate::timestamp::Timestamp;
@@ -448,5 +448,66 @@ fn who_follows_with_a_filter_misses_nothing_whoever_writes() {
         let mut statement = two.other.prepare(&sql).unwrap();
         let right: Vec<i64> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
         assert_eq!(seen[index], right, "{sql}");
+    }
+}
+
+/// The slices of walk.rs are small here, so that an instant has more messages than one has.
+#[test]
+fn a_page_is_that_of_sorting_all_messages_whatever_the_question() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    fastrand::seed(seed);
+    for _ in 0..10 {
+        let two = Two::open();
+        let instants: Vec<String> =
+            (0..fastrand::u8(1..5)).map(|n| format!("2025-01-15T10:00:00.{:09}Z", n % 3)).collect();
+        let random = |_| Message {
+            id: MessageId::parse(format!("{}{}", fastrand::char('a'..'e'), fastrand::u16(..))).unwrap(),
+            ..message(0, fastrand::u32(1..4), fastrand::choice(&instants).unwrap())
+        };
+        let mut model: Vec<(Moment, String, String)> = Vec::new();
+        for _ in 0..fastrand::u8(0..20) {
+            let messages: Vec<Message> = (0..fastrand::usize(1..12)).map(random).collect();
+            let place = |message: &Message| {
+                let Message { id, from, ts, .. } = message;
+                (ts.moment(), id.as_str().to_owned(), from.as_str().to_owned())
+            };
+            let places: Vec<_> = messages.iter().map(place).collect();
+            let outcomes = two.commit(messages).unwrap();
+            model.extend(
+                places.into_iter().zip(outcomes).filter(|(_, stored)| *stored == Stored::Created).map(|(p, _)| p),
+            );
+        }
+        model.sort();
+        for _ in 0..200 {
+            let from = fastrand::bool().then(|| format!("+{}", fastrand::u32(1..5)));
+            let since =
+                fastrand::bool().then(|| Timestamp::parse(fastrand::choice(&instants).unwrap()).unwrap().moment());
+            let matching: Vec<_> = model
+                .iter()
+                .filter(|(moment, _, sender)| {
+                    since.is_none_or(|since| *moment >= since) && from.as_ref().is_none_or(|from| from == sender)
+                })
+                .collect();
+            let (start, behind) = match fastrand::choice(&model) {
+                Some((moment, id, _)) if fastrand::bool() => {
+                    let cursor = Cursor { moment: *moment, id: id.clone() };
+                    let behind = |(other, other_id, _): &&&(Moment, String, String)| (other, other_id) > (moment, id);
+                    (Start::After(cursor), matching.iter().filter(behind).copied().collect())
+                }
+                _ => {
+                    let offset = fastrand::usize(0..matching.len() + 3);
+                    (Start::Offset(offset as u64), matching.iter().skip(offset).copied().collect::<Vec<_>>())
+                }
+            };
+            let limit = fastrand::usize(1..40);
+            let selection = Selection { from, since, needle: None, start, limit };
+            let page = two.store.page(&selection).unwrap();
+            assert_eq!(page.total, matching.len() as u64, "{selection:?}");
+            let ids: Vec<&str> = page.items.iter().map(|item| item.message_id.as_str()).collect();
+            let expected: Vec<&str> = behind.iter().take(limit).map(|(_, id, _)| id.as_str()).collect();
+            assert_eq!(ids, expected, "{selection:?}");
+            assert_eq!(page.next.is_some(), behind.len() > limit, "{selection:?}");
+        }
     }
 }

@@ -1,275 +1,346 @@
-//! Reads that need no look at the texts: pages out of an index, totals out of the tally, and for what the tally does
-//! not know, counting along an index in slices, with the turn given up in between.
+//! Reads that do not look at texts: pages from the indexes by time, totals from the tally and, where the tally does not
+//! know them, counted along an index.
 //!
-//! All slices of one read see one state of the database: rows that are stored meanwhile have a rowid above the one that
-//! was the highest at the start, and are left out. All but a page of a deep offset is read in the hold that told that
-//! highest rowid.
+//! 1. A hold reads at most a slice of index entries, whatever the data; the lock is released between two slices.
+//! 2. All slices of one read see one state: messages stored meanwhile have a seq above the highest at the start, and are
+//!    left out. A message that is deleted meanwhile may shift the page of an offset.
+//! 3. messages_by_moment has the order of a page. messages_by_sender has it too, except within one moment, where it is
+//!    in order of seq: a moment of less than a window is sorted in memory, a larger one is read along messages_by_moment.
 
-use crate::query::{Cursor, Last, Selection, Start};
+use crate::query::{Cursor, Selection, Start};
 use crate::store::sqlite::buckets::Since;
 use crate::store::sqlite::database::View;
 use crate::store::sqlite::deadline::Deadline;
-use crate::store::sqlite::row::{Placed, finish, moment};
+use crate::store::sqlite::row::{Last, Placed, Position, bind, finish, moment};
 use crate::store::sqlite::turn::{Side, Turns};
 use crate::store::{Page, ReadError};
 use crate::timestamp::Moment;
-use rusqlite::{CachedStatement, Connection, ToSql, named_params};
+use rusqlite::{Connection, Statement, ToSql};
 
-/// Index entries looked at in one hold. At about 50 ns each this is a fifth of a millisecond; those of a page by sender
-/// that an offset skips are read as rows, at about 1 µs each.
-const SLICE_ROWS: u64 = 4096;
+/// Index entries that are skipped or counted in one hold: about 0.8 ms. The unit tests have small tables.
+const SLICE_ENTRIES: u64 = if cfg!(test) { 16 } else { 16_384 };
 
-/// Index entries counted in one hold: about 0.8 ms.
-const COUNT_ROWS: u64 = 16_384;
+/// Index entries whose rows may be looked up in one hold: about 1 ms.
+const WINDOW_ENTRIES: usize = if cfg!(test) { 8 } else { 1024 };
 
 /// After every moment.
 const END: Moment = Moment { us: i64::MAX, ns: 1000 };
 
-/// The two indexes that have the order of time.
-#[derive(Clone, Copy)]
-enum Along<'a> {
-    Moment,
-    Sender(&'a str),
-}
-
-impl<'a> Along<'a> {
-    fn sender(self) -> Option<&'a str> {
-        match self {
-            Along::Moment => None,
-            Along::Sender(from) => Some(from),
-        }
-    }
-}
-
 /// A page and its total, without a needle.
 pub(super) fn page(turns: &Turns, selection: &Selection, deadline: Deadline) -> Result<Page, ReadError> {
-    let along = selection.from.as_deref().map_or(Along::Moment, Along::Sender);
     let since = selection.since.unwrap_or(Moment::UNKNOWN);
-    let mut walk = Walk { turns, along, deadline, limit: selection.limit, row_max: i64::MAX };
-    let (first, total, row_max) = turns.view(deadline, |view| {
-        let first = match &selection.start {
-            Start::After(cursor) if cursor.moment < since => {
-                First::Rows(walk.rows(view.connection, since, Skip::Rows(0))?)
+    let sender = selection.from.as_deref();
+    // Most pages are complete after this hold.
+    let (walk, first, total) = turns.view(deadline, |view| {
+        let walk = Walk { turns, sender, deadline, limit: selection.limit, row_max: view.row_max()? };
+        let mut reading = match &selection.start {
+            &Start::Offset(offset) if offset > 0 => {
+                let known = view.tally.since(sender, since);
+                return Ok((walk, First::Far { offset, known }, known_total(view, sender, selection.since)));
             }
-            Start::After(cursor) => {
-                First::Rows(walk.rows(view.connection, cursor.moment, walk.skip(view.connection, cursor)?)?)
-            }
-            &Start::Offset(offset) if offset < SLICE_ROWS => {
-                First::Rows(walk.rows(view.connection, since, Skip::Rows(offset))?)
-            }
-            &Start::Offset(offset) => First::Far { offset, known: view.tally.since(along.sender(), since) },
+            Start::After(cursor) if cursor.moment >= since => walk.after(cursor),
+            _ => Reading::new(Position::before(since)),
         };
-        Ok((first, walk.known_total(view, selection.since), view.row_max()?))
+        walk.step(view.connection, &mut reading)?;
+        Ok((walk, First::Rows(reading), known_total(view, sender, selection.since)))
     })?;
-    walk.row_max = row_max;
-    let total = walk.count(total)?;
-    let rows = match first {
-        First::Rows(rows) => rows,
+    let total = walk.total(total)?;
+    let reading = match first {
+        First::Rows(reading) => Some(reading),
+        First::Far { offset, .. } if offset >= total => None,
         First::Far { offset, known } => walk.far(since, offset, known, total)?,
     };
+    let rows = reading.map_or(Ok(Vec::new()), |reading| walk.read(reading))?;
     Ok(finish(rows, total, selection.limit))
 }
 
-/// What the first hold of a walk brings.
+/// What the first hold brings.
 enum First {
-    /// All of the page.
-    Rows(Vec<Placed>),
-    /// The page is too deep to be reached in one hold; this is what the tally says about the way.
+    /// The page, or its beginning.
+    Rows(Reading),
+    /// The page is behind so many messages; this is what the tally says about the way.
     Far { offset: u64, known: Option<Since> },
 }
 
-/// What of a total is known at once, and the stretch that is still to be counted.
+/// What of a total is known at once, and what is still to be counted.
 struct Total {
     known: u64,
-    uncounted: Option<Stretch>,
+    uncounted: Option<Uncounted>,
 }
 
 /// From one moment up to, not including, another.
-struct Stretch {
+struct Uncounted {
     from: Moment,
     to: Moment,
     /// Messages that it has at most.
     most: u64,
 }
 
+fn known_total(view: &View<'_>, sender: Option<&str>, since: Option<Moment>) -> Total {
+    let all = || sender.map_or(view.tally.total(), |sender| view.tally.of_sender(sender));
+    let Some(from) = since else { return Total { known: all(), uncounted: None } };
+    match view.tally.since(sender, from) {
+        Some(known) => {
+            let uncounted = Uncounted { from, to: known.next, most: known.uncounted_max };
+            Total { known: known.counted(), uncounted: Some(uncounted) }
+        }
+        None => Total { known: 0, uncounted: Some(Uncounted { from, to: END, most: all() }) },
+    }
+}
+
 struct Walk<'a> {
     turns: &'a Turns,
-    along: Along<'a>,
+    sender: Option<&'a str>,
     deadline: Deadline,
     limit: usize,
-    /// The highest rowid when the walk began.
+    /// The highest seq when the walk began.
     row_max: i64,
 }
 
-impl Walk<'_> {
-    fn known_total(&self, view: &View<'_>, since: Option<Moment>) -> Total {
-        match (self.along, since) {
-            (Along::Moment, None) => Total { known: view.tally.total(), uncounted: None },
-            (Along::Sender(from), None) => Total { known: view.tally.of_sender(from), uncounted: None },
-            (_, Some(since)) => {
-                let sender = self.along.sender();
-                match view.tally.since(sender, since) {
-                    Some(known) => Total {
-                        known: known.counted(),
-                        uncounted: Some(Stretch { from: since, to: known.next, most: known.uncounted_max }),
-                    },
-                    None => {
-                        let most = sender.map_or(0, |sender| view.tally.of_sender(sender));
-                        Total { known: 0, uncounted: Some(Stretch { from: since, to: END, most }) }
-                    }
-                }
-            }
-        }
+/// A page that is being read.
+struct Reading {
+    /// Reading goes on behind this.
+    at: Position,
+    /// With a sender: the moment that is being read along messages_by_moment.
+    crowd: Option<Moment>,
+    /// Messages up to this one do not belong to the page.
+    past: Option<Cursor>,
+    /// So many more messages do not.
+    skip: u64,
+    /// The page, and one more row, so that it is known whether another page follows.
+    rows: Vec<Placed>,
+    done: bool,
+}
+
+impl Reading {
+    fn new(at: Position) -> Reading {
+        Reading { at, crowd: None, past: None, skip: 0, rows: Vec::new(), done: false }
     }
 
-    /// The page after so many messages: first to the stretch where it begins, as far as the tally knows, then slice by
-    /// slice to the moment, and from there by SQL's OFFSET.
-    fn far(&self, since: Moment, offset: u64, known: Option<Since>, total: u64) -> Result<Vec<Placed>, ReadError> {
-        if offset >= total {
-            return Ok(Vec::new());
-        }
-        let (mut at, mut left) = (since, offset);
+    fn is_past(&self, moment: Moment, id: &[u8]) -> bool {
+        self.past.as_ref().is_some_and(|past| (moment, id) <= (past.moment, past.id.as_bytes()))
+    }
+}
+
+impl Walk<'_> {
+    /// The page behind a cursor.
+    fn after(&self, cursor: &Cursor) -> Reading {
+        let at = match self.sender {
+            None => Position { moment: cursor.moment, last: Last::Id(cursor.id.clone().into_bytes()) },
+            Some(_) => Position::before(cursor.moment),
+        };
+        Reading { past: Some(cursor.clone()), ..Reading::new(at) }
+    }
+
+    /// The page behind so many messages: on to where the tally knows the way, and from there entry by entry.
+    fn far(&self, since: Moment, offset: u64, known: Option<Since>, total: u64) -> Result<Option<Reading>, ReadError> {
+        let (mut from, mut skip) = (since, offset);
         let mut before = total.saturating_sub(known.as_ref().map_or(0, Since::counted));
         for (beginning, count) in known.into_iter().flat_map(|known| known.stretches) {
             if offset < before {
                 break;
             }
-            (at, left) = (beginning, offset - before);
+            (from, skip) = (beginning, offset - before);
             before += count;
         }
-        while left >= SLICE_ROWS {
-            let Some(next) = self.seek(at, SLICE_ROWS)? else { return Ok(Vec::new()) };
-            // Less than the slice when it ends amid messages of one moment: the page can begin only at a moment.
-            let passed = self.count_slice(at, next)?;
-            if passed == 0 {
-                break; // more than a slice within one nanosecond
-            }
-            // Another program may have moved rows between the two holds.
-            (at, left) = (next, left.saturating_sub(passed));
+        let (mut at, mut left) = (Position::before(from), skip);
+        while left > 0 {
+            let entries = left.min(SLICE_ENTRIES);
+            let Some(next) = self.seek(&at, entries)? else { return Ok(None) };
+            (at, left) = (next, left - entries);
         }
-        self.turns.take(Side::Read).slice(|connection| self.rows(connection, at, Skip::Rows(left)))
+        if self.sender.is_none() || skip == 0 {
+            return Ok(Some(Reading::new(at)));
+        }
+        // The messages of this moment are in another order in the page: those before the moment are skipped for certain.
+        let skip = skip.saturating_sub(self.count(&Position::before(from), at.moment, skip)?);
+        Ok(Some(Reading { skip, ..Reading::new(Position::before(at.moment)) }))
     }
 
-    fn count(&self, total: Total) -> Result<u64, ReadError> {
-        let Some(Stretch { from: mut at, to, most }) = total.uncounted else { return Ok(total.known) };
-        let mut count = total.known;
-        while most > COUNT_ROWS
-            && let Some(next) = self.seek(at, COUNT_ROWS)?.filter(|&next| next < to)
+    fn read(&self, mut reading: Reading) -> Result<Vec<Placed>, ReadError> {
+        while !reading.done {
+            self.hold(|connection| self.step(connection, &mut reading))?;
+        }
+        Ok(reading.rows)
+    }
+
+    /// Reads as much of a page as one hold may.
+    fn step(&self, connection: &Connection, reading: &mut Reading) -> Result<(), ReadError> {
+        match (self.sender, reading.crowd) {
+            (None, _) => self.rows(connection, reading)?,
+            (Some(_), None) => self.window(connection, reading)?,
+            (Some(_), Some(moment)) => self.crowd(connection, reading, moment)?,
+        }
+        reading.done |= reading.rows.len() > self.limit;
+        Ok(())
+    }
+
+    /// Messages of all senders.
+    fn rows(&self, connection: &Connection, reading: &mut Reading) -> rusqlite::Result<()> {
+        let mut statement = connection.prepare_cached(include_str!("../../../sql/sqlite/page_by_moment.sql"))?;
+        let limit = self.limit + 1;
+        self.bind(&mut statement, &reading.at, &[(":limit", &(limit as i64))])?;
+        let (mut rows, mut read) = (statement.raw_query(), 0);
+        while let Some(row) = rows.next()? {
+            read += 1;
+            reading.at = Position::read(row)?;
+            let placed = Placed::read(row)?;
+            // A cursor holds the message_id as text. What is not UTF-8 has another place, and could come again and again.
+            if !reading.is_past(placed.moment, placed.item.message_id.as_bytes()) {
+                reading.rows.push(placed);
+            }
+        }
+        reading.done = read < limit;
+        Ok(())
+    }
+
+    /// Messages of one sender, moment by moment.
+    fn window(&self, connection: &Connection, reading: &mut Reading) -> rusqlite::Result<()> {
+        let mut statement = connection.prepare_cached(include_str!("../../../sql/sqlite/entries_by_sender.sql"))?;
+        self.bind(&mut statement, &reading.at, &[(":limit", &(WINDOW_ENTRIES as i64))])?;
+        let (mut rows, mut read) = (statement.raw_query(), 0);
+        let (mut of, mut seqs) = (Moment::UNKNOWN, Vec::new());
+        while let Some(row) = rows.next()? {
+            read += 1;
+            let at = moment(row, 0)?;
+            if at != of {
+                self.add(connection, reading, of, std::mem::take(&mut seqs))?;
+                of = at;
+            }
+            if reading.rows.len() > self.limit {
+                return Ok(());
+            }
+            seqs.push(row.get(2)?);
+        }
+        if read < WINDOW_ENTRIES {
+            self.add(connection, reading, of, seqs)?;
+            reading.done = true;
+            return Ok(());
+        }
+        // The moment may have more messages than were read.
+        reading.at = Position::before(of);
+        if seqs.len() == WINDOW_ENTRIES {
+            reading.crowd = Some(of);
+            if let Some(past) = reading.past.as_ref().filter(|past| past.moment == of) {
+                reading.at = Position { moment: of, last: Last::Id(past.id.clone().into_bytes()) };
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds all messages of one moment, as far as they belong to the page.
+    fn add(
+        &self,
+        connection: &Connection,
+        reading: &mut Reading,
+        moment: Moment,
+        mut seqs: Vec<i64>,
+    ) -> rusqlite::Result<()> {
+        if seqs.len() > 1 {
+            let mut id_of_row = connection.prepare_cached(include_str!("../../../sql/sqlite/id_of_row.sql"))?;
+            let mut id = |seq| id_of_row.query_row([seq], |row| Ok((row.get_ref(0)?.as_bytes()?.to_vec(), seq)));
+            let mut ids: Vec<(Vec<u8>, i64)> = seqs.into_iter().map(&mut id).collect::<rusqlite::Result<_>>()?;
+            ids.retain(|(id, _)| !reading.is_past(moment, id));
+            ids.sort_unstable();
+            seqs = ids.into_iter().map(|(_, seq)| seq).collect();
+        }
+        for seq in seqs {
+            if reading.rows.len() <= self.limit {
+                take(connection, reading, seq)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Messages of one sender at a moment at which it has many: in the order of the page, and among those of others.
+    fn crowd(&self, connection: &Connection, reading: &mut Reading, moment: Moment) -> rusqlite::Result<()> {
+        let mut statement = connection.prepare_cached(include_str!("../../../sql/sqlite/entries_of_moment.sql"))?;
+        let parameters: [(&str, &dyn ToSql); 3] =
+            [(":end_us", &moment.us), (":end_ns", &moment.ns), (":limit", &(WINDOW_ENTRIES as i64))];
+        self.bind(&mut statement, &reading.at, &parameters)?;
+        let (mut rows, mut read) = (statement.raw_query(), 0);
+        while let Some(row) = rows.next()? {
+            read += 1;
+            reading.at = Position::read(row)?;
+            if row.get(4)? {
+                take(connection, reading, row.get(3)?)?;
+            }
+            if reading.rows.len() > self.limit {
+                return Ok(());
+            }
+        }
+        if read < WINDOW_ENTRIES {
+            reading.crowd = None;
+            reading.at = Position { moment, last: Last::End };
+        }
+        Ok(())
+    }
+
+    fn total(&self, total: Total) -> Result<u64, ReadError> {
+        let Some(Uncounted { from, to, most }) = total.uncounted else { return Ok(total.known) };
+        Ok(total.known + self.count(&Position::before(from), to, most)?)
+    }
+
+    /// How many messages there are behind a position and before a moment.
+    fn count(&self, at: &Position, end: Moment, most: u64) -> Result<u64, ReadError> {
+        let (mut count, mut at) = (0, at.clone());
+        while most > count + SLICE_ENTRIES
+            && let Some(next) = self.seek(&at, SLICE_ENTRIES)?.filter(|next| next.moment < end)
         {
-            // The slice may begin and end within one nanosecond; then all of that nanosecond is counted at once.
-            let next = if next > at { next } else { Moment { us: at.us, ns: at.ns + 1 } };
-            count += self.count_slice(at, next)?;
+            count += SLICE_ENTRIES;
             at = next;
         }
-        Ok(count + self.count_slice(at, to)?)
-    }
-
-    /// The moment so many messages on, in one hold.
-    fn seek(&self, at: Moment, messages: u64) -> Result<Option<Moment>, ReadError> {
-        self.deadline.check()?;
-        let sql = match self.along {
-            Along::Moment => include_str!("../../../sql/sqlite/seek_by_moment.sql"),
-            Along::Sender(_) => include_str!("../../../sql/sqlite/seek_by_sender.sql"),
+        let sql = match self.sender {
+            None => include_str!("../../../sql/sqlite/count_by_moment.sql"),
+            Some(_) => include_str!("../../../sql/sqlite/count_by_sender.sql"),
         };
-        self.turns.take(Side::Read).slice(|connection| {
+        self.hold(|connection| {
             let mut statement = connection.prepare_cached(sql)?;
-            let offset = messages as i64;
-            let (us, ns, row_max) = (&at.us, &at.ns, &self.row_max);
-            bind(&mut statement, self.along, &[(":us", us), (":ns", ns), (":row_max", row_max), (":offset", &offset)])?;
+            self.bind(&mut statement, &at, &[(":end_us", &end.us), (":end_ns", &end.ns)])?;
             let mut rows = statement.raw_query();
-            Ok(rows.next()?.map(|row| moment(row, 0)).transpose()?)
+            let rest: i64 = rows.next()?.map_or(Ok(0), |row| row.get(0))?;
+            Ok(count + rest.unsigned_abs()) // COUNT(*) is never negative
         })
     }
 
-    /// How many messages there are between two moments, in one hold.
-    fn count_slice(&self, at: Moment, end: Moment) -> Result<u64, ReadError> {
-        self.deadline.check()?;
-        let sql = match self.along {
-            Along::Moment => include_str!("../../../sql/sqlite/count_by_moment.sql"),
-            Along::Sender(_) => include_str!("../../../sql/sqlite/count_by_sender.sql"),
+    /// The place of the last of so many messages behind a position, in the order of the index. At most a slice of them.
+    fn seek(&self, at: &Position, messages: u64) -> Result<Option<Position>, ReadError> {
+        let sql = match self.sender {
+            None => include_str!("../../../sql/sqlite/seek_by_moment.sql"),
+            Some(_) => include_str!("../../../sql/sqlite/seek_by_sender.sql"),
         };
-        self.turns.take(Side::Read).slice(|connection| {
+        self.hold(|connection| {
             let mut statement = connection.prepare_cached(sql)?;
-            let parameters: [(&str, &dyn ToSql); 5] = [
-                (":us", &at.us),
-                (":ns", &at.ns),
-                (":end_us", &end.us),
-                (":end_ns", &end.ns),
-                (":row_max", &self.row_max),
-            ];
-            bind(&mut statement, self.along, &parameters)?;
+            self.bind(&mut statement, at, &[(":offset", &(messages as i64 - 1))])?;
             let mut rows = statement.raw_query();
-            let count: i64 = rows.next()?.map_or(Ok(0), |row| row.get(0))?;
-            Ok(count as u64) // COUNT(*) is never negative
+            Ok(rows.next()?.map(Position::read).transpose()?)
         })
     }
 
-    /// What of a cursor's moment does not belong to the page.
-    fn skip<'c>(&self, connection: &Connection, cursor: &'c Cursor) -> Result<Skip<'c>, ReadError> {
-        let row = match &cursor.last {
-            Last::Id(id) => return Ok(Skip::Past(id)),
-            Last::Row(row) => row,
-        };
-        let mut statement = connection.prepare_cached(include_str!("../../../sql/sqlite/rank_of_row.sql"))?;
-        let Moment { us, ns } = &cursor.moment;
-        let parameters = named_params! { ":row": row, ":us": us, ":ns": ns, ":from": self.along.sender() };
-        match statement.query_row(parameters, |row| row.get::<_, i64>(0))? {
-            0 => Err(ReadError::CursorGone),
-            rank => Ok(Skip::Rows(rank.unsigned_abs())),
-        }
+    fn hold<T>(&self, slice: impl FnOnce(&Connection) -> Result<T, ReadError>) -> Result<T, ReadError> {
+        self.deadline.check()?;
+        self.turns.take(Side::Read).slice(slice)
     }
 
-    /// The rows of the page, and one more, so that it is known whether another page follows.
-    fn rows(&self, connection: &Connection, at: Moment, skip: Skip<'_>) -> Result<Vec<Placed>, ReadError> {
-        let sql = match (self.along, &skip) {
-            (Along::Moment, Skip::Rows(_)) => include_str!("../../../sql/sqlite/page_since_by_moment.sql"),
-            (Along::Moment, Skip::Past(_)) => include_str!("../../../sql/sqlite/page_after_by_moment.sql"),
-            (Along::Sender(_), Skip::Rows(_)) => include_str!("../../../sql/sqlite/page_since_by_sender.sql"),
-            (Along::Sender(_), Skip::Past(_)) => include_str!("../../../sql/sqlite/page_after_by_sender.sql"),
-        };
-        let limit = self.limit as i64 + 1; // at most 101
-        let mut statement = connection.prepare_cached(sql)?;
-        let (us, ns): (&dyn ToSql, &dyn ToSql) = (&at.us, &at.ns);
-        match skip {
-            Skip::Rows(rows) => {
-                let offset = rows.min(i64::MAX as u64) as i64;
-                let parameters =
-                    [(":us", us), (":ns", ns), (":limit", &limit), (":offset", &offset), (":row_max", &self.row_max)];
-                bind(&mut statement, self.along, &parameters)?;
-            }
-            Skip::Past(id) => {
-                bind(&mut statement, self.along, &[(":us", us), (":ns", ns), (":limit", &limit), (":id", &id)])?
-            }
-        }
-        let mut rows = statement.raw_query();
-        let mut page = Vec::new();
-        while let Some(row) = rows.next()? {
-            page.push(Placed::read(row)?);
-        }
-        Ok(page)
+    /// Binds the position, what is the same for all statements of a walk, and some more.
+    fn bind(&self, statement: &mut Statement<'_>, at: &Position, more: &[(&str, &dyn ToSql)]) -> rusqlite::Result<()> {
+        let Position { moment: Moment { us, ns }, last } = at;
+        bind(statement, &[(":us", us), (":ns", ns), (":last", last), (":row_max", &self.row_max)])?;
+        bind(statement, &[(":from", &self.sender)])?;
+        bind(statement, more)
     }
 }
 
-/// What of a stretch does not belong to the page.
-enum Skip<'a> {
-    /// So many messages.
-    Rows(u64),
-    /// The message with this message_id at the stretch's first moment, and all before it.
-    Past(&'a str),
-}
-
-/// Binds the parameters, and the sender where the statement goes along one.
-fn bind(
-    statement: &mut CachedStatement<'_>,
-    along: Along<'_>,
-    parameters: &[(&str, &dyn ToSql)],
-) -> rusqlite::Result<()> {
-    let from = along.sender();
-    let from = from.as_ref().map(|from| (":from", from as &dyn ToSql));
-    for (name, value) in parameters.iter().copied().chain(from) {
-        let index =
-            statement.parameter_index(name)?.ok_or_else(|| rusqlite::Error::InvalidParameterName(name.to_owned()))?;
-        statement.raw_bind_parameter(index, value)?;
+/// Adds a message to the page, unless it is one to skip.
+fn take(connection: &Connection, reading: &mut Reading, seq: i64) -> rusqlite::Result<()> {
+    if reading.skip > 0 {
+        reading.skip -= 1;
+        return Ok(());
+    }
+    let mut row = connection.prepare_cached(include_str!("../../../sql/sqlite/page_of_row.sql"))?;
+    let placed = row.query_row([seq], Placed::read)?;
+    if !reading.is_past(placed.moment, placed.item.message_id.as_bytes()) {
+        reading.rows.push(placed);
     }
     Ok(())
 }

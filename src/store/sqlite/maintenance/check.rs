@@ -35,9 +35,8 @@ impl Maintenance {
             while let Some(row) = rows.next()? {
                 count += 1;
                 let record = Record::read(row)?;
-                let filled = row.get::<_, Option<i64>>(7)?.is_some(); // if not, the service does so at its next read
-                if filled && moment(row, 7)? != moment_of(record.ts.as_deref()) && faults.len() < FAULTS_MAX {
-                    let (id, ts) = (record.message_id.unwrap_or_default(), record.ts.unwrap_or_default());
+                if moment(row, 7)? != moment_of(&record.ts) && faults.len() < FAULTS_MAX {
+                    let Record { message_id: id, ts, .. } = record;
                     faults.push(format!("the message {id:?} has not the instant of its ts {ts:?}"));
                 }
             }

@@ -11,7 +11,7 @@ use crate::timestamp::{Moment, Timestamp};
 /// Rows that are looked at in one slice.
 const SLICE_ROWS: usize = 1000;
 
-/// Text after which a slice ends: a message_id of an earlier version may be as long as a body.
+/// Text after which a slice ends: another program may have written texts of any length.
 const SLICE_BYTES: usize = 1 << 20;
 
 /// An export under way.
@@ -52,10 +52,8 @@ impl Export<'_> {
             read += 1;
             self.row = row.get(0)?;
             let record = Record::read(row)?;
-            let stored = row.get::<_, Option<i64>>(7)?.map(|_| moment(row, 7)).transpose()?;
-            if self.filter.takes(&record, stored, &mut self.scratch) {
-                let texts = [&record.message_id, &record.from, &record.to, &record.ts, &record.text];
-                bytes += texts.into_iter().flatten().map(String::len).sum::<usize>();
+            if self.filter.takes(&record, moment(row, 7)?, &mut self.scratch) {
+                bytes += record.message_id.len() + record.text.as_ref().map_or(0, String::len);
                 slice.push(record);
             }
         }
@@ -64,11 +62,9 @@ impl Export<'_> {
 }
 
 impl Filter {
-    /// `stored` is the moment that the row has; None when another program has written it and it has none yet.
-    fn takes(&self, record: &Record, stored: Option<Moment>, scratch: &mut Vec<u8>) -> bool {
-        let moment = || stored.unwrap_or_else(|| moment_of(record.ts.as_deref()));
-        self.from.as_ref().is_none_or(|from| record.from.as_ref() == Some(from))
-            && self.since.is_none_or(|since| moment() >= since)
+    fn takes(&self, record: &Record, moment: Moment, scratch: &mut Vec<u8>) -> bool {
+        self.from.as_ref().is_none_or(|from| record.from == *from)
+            && self.since.is_none_or(|since| moment >= since)
             && self.needle.as_ref().is_none_or(|needle| {
                 let text = record.text.as_deref();
                 text.is_some_and(|text| needle.is_in(text.as_bytes(), scratch))
@@ -77,7 +73,6 @@ impl Filter {
 }
 
 /// The moment of a ts, whatever stands there.
-pub(super) fn moment_of(ts: Option<&str>) -> Moment {
-    let timestamp = ts.and_then(|ts| Timestamp::parse(ts).ok());
-    timestamp.map_or(Moment::UNKNOWN, |timestamp| timestamp.moment())
+pub(super) fn moment_of(ts: &str) -> Moment {
+    Timestamp::parse(ts).map_or(Moment::UNKNOWN, |timestamp| timestamp.moment())
 }

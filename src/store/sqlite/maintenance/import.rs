@@ -19,7 +19,7 @@ impl Maintenance {
                 let mut seq = seen(transaction)?.seq_given;
                 for record in records.iter().skip(outcomes.len()).take(CLOCK_ROWS) {
                     let Record { message_id, from, to, ts, text, created_at } = record;
-                    let moment = moment_of(ts.as_deref());
+                    let moment = moment_of(ts);
                     let row = (seq + 1, message_id, from, to, ts, text, created_at, moment.us, moment.ns);
                     outcomes.push(match insert.execute(row) {
                         Ok(1) => {
