@@ -6,6 +6,7 @@ mod openapi;
 
 use crate::access::{Access, Denied};
 use crate::answer::{self, Answer, Delivered, Waited, WebhookResult};
+use crate::delivery::{Delivery, Source};
 use crate::log::Log;
 use crate::metrics::{Metrics, Page};
 use crate::path::{self, Audience, Path};
@@ -13,7 +14,7 @@ use crate::query::Parameters;
 use crate::query::arrivals::{self, Place};
 use crate::reply::{Fault, Reply, Status};
 use crate::store::{self, Arrival, Item, Outcome, ReadError, Store, Stored, Unavailable, sqlite_version};
-use crate::webhook::{self, Delivery, Rejection, Source, Sources};
+use crate::webhook::{self, Rejection, Sources};
 use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

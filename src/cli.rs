@@ -2,9 +2,10 @@
 
 use crate::command::{Command, Draft, Following, Signing, Url};
 use crate::config;
+use crate::delivery::Source;
 use crate::message::Msisdn;
 use crate::timestamp::Timestamp;
-use crate::webhook::{Source, standard};
+use crate::webhook::standard;
 use lexopt::{Arg, Error, Parser};
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -21,10 +21,10 @@ pub use sign::Signing;
 pub use tail::Following;
 
 use crate::config::{Config, ConfigError};
+use crate::delivery::Source;
 use crate::message::Msisdn;
 use crate::store::{Maintenance, OpenError};
 use crate::timestamp::Timestamp;
-use crate::webhook::Source;
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -12,10 +12,11 @@ mod settings_file;
 pub use table::{help, names};
 
 use crate::access::{Access, ReadToken};
+use crate::delivery::Source;
 use crate::gate;
 use crate::log::Level;
 use crate::store;
-use crate::webhook::{Secret, Secrets, Source, Sources};
+use crate::webhook::{Secret, Secrets, Sources};
 use settings_file::Settings;
 use std::ffi::OsString;
 use std::fmt;

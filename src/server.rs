@@ -16,6 +16,7 @@ pub use waiting::{Commits, wait_of};
 
 use crate::answer::{Answer, Asked, Waited, clock_us};
 use crate::api::{self, Api, Request, Step};
+use crate::delivery::{Delivery, Source};
 use crate::log::{Level, Log};
 use crate::metrics::{Gauge, metrics};
 use crate::mutex::UNPOISONED;
@@ -202,9 +203,9 @@ impl Work {
             Ok(body) => self.answer(&request, body),
             Err(reason) => Step::Answer(incomplete(reason)),
         };
-        let (messages, refused) = match answer {
-            Step::Store(delivery) => (delivery.messages, None),
-            Step::Answer(answer) if pipeline.is_some() => (Vec::new(), Some(answer)),
+        let (delivery, refused) = match answer {
+            Step::Store(delivery) => (delivery, None),
+            Step::Answer(answer) if pipeline.is_some() => (Delivery::empty(Source::Native), Some(answer)),
             Step::Answer(answer) => {
                 let mut bytes = Vec::new();
                 write(answer, &request, &self.log, &mut bytes);
@@ -216,8 +217,8 @@ impl Work {
                 return Responses { bytes: waiting::response(wait), writers: vec![request.into_writer()] }.send();
             }
         };
-        let first_id = messages.first().map(|message| message.id.as_str().to_owned());
-        self.line.push(messages, Ticket { request, pipeline, refused, first_id });
+        let first_id = delivery.messages.first().map(|message| message.id.as_str().to_owned());
+        self.line.push(delivery, Ticket { request, pipeline, refused, first_id });
     }
 
     fn answer(&self, request: &tiny_http::Request, body: Vec<u8>) -> Step {

@@ -17,7 +17,7 @@ pub use line::Line;
 pub use metrics::METRICS;
 pub use sqlite::maintenance::{Export, Maintenance};
 
-use crate::message::Message;
+use crate::delivery::Delivery;
 use crate::query::{Cursor, Needle, Selection, arrivals};
 use crate::timestamp::Moment;
 use serde::{Deserialize, Serialize};
@@ -213,7 +213,7 @@ impl Store {
 
     /// Commits deliveries as one group: the messages of all of them, or none. `join` adds those that wait, each time that
     /// the database is this thread's. Returns, in the order in which they joined, what became of each.
-    fn commit(&self, join: impl FnMut(&mut Vec<Vec<Message>>)) -> Result<Vec<Vec<Stored>>, Unavailable> {
+    fn commit(&self, join: impl FnMut(&mut Vec<Delivery>)) -> Result<Vec<Vec<Stored>>, Unavailable> {
         match self {
             Store::Sqlite(sqlite) => sqlite.commit(join),
         }

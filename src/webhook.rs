@@ -12,8 +12,7 @@ mod signature;
 
 pub use signature::{MatchedSecret, Secret, Secrets, SignatureFault, Verified};
 
-use crate::closed_set::closed_set;
-use crate::message::Message;
+use crate::delivery::{Delivery, Source};
 use crate::metrics::{Counters, metrics};
 use crate::path::Path;
 use crate::reply::Fault;
@@ -23,16 +22,6 @@ metrics! {
         Counters::new("inbox_signature_matches_total", "Deliveries with a right signature, by secret.", "secret");
 }
 
-closed_set! {
-    /// A kind of sender.
-    #[expect(missing_docs, reason = "the file of each says what it is")]
-    pub enum Source;
-    /// Its name.
-    pub fn label() -> &'static str;
-    Native = "native",
-    Standard = "standard",
-}
-
 /// The secrets of each source that is configured.
 #[derive(Clone, Debug)]
 pub struct Sources {
@@ -40,13 +29,6 @@ pub struct Sources {
     pub native: Option<Secrets>,
     /// `STANDARD_WEBHOOKS_SECRET` and `STANDARD_WEBHOOKS_SECRET_PREVIOUS`.
     pub standard: Option<Secrets>,
-}
-
-/// What a verified body holds.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Delivery {
-    /// At least one.
-    pub messages: Vec<Message>,
 }
 
 /// Why a delivery was refused.
@@ -117,7 +99,7 @@ pub fn receive(source: Source, sources: &Sources, fields: &[(&str, &str)], body:
     MATCHES.count(matched);
     match source {
         Source::Native | Source::Standard => {
-            native::parse(verified).map(|message| Delivery { messages: vec![message] })
+            native::parse(verified).map(|message| Delivery { messages: vec![message], ..Delivery::empty(source) })
         }
     }
     .map_err(Rejection::Invalid)

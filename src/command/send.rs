@@ -4,8 +4,8 @@ use crate::command::client::{Url, exchange, reachable};
 use crate::command::sign;
 use crate::command::{Failure, print, tell};
 use crate::config::Config;
+use crate::delivery::Source;
 use crate::reply::request_id;
-use crate::webhook::Source;
 use serde::Serialize;
 
 /// A message to send, as it was put on the command line. Nothing of it is checked: the service says what is wrong.

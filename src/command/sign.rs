@@ -2,8 +2,9 @@
 
 use crate::command::{Failure, print, read_all};
 use crate::config::Config;
+use crate::delivery::Source;
 use crate::reply::request_id;
-use crate::webhook::{Secret, Source, native, standard};
+use crate::webhook::{Secret, native, standard};
 use std::path::Path;
 
 /// How a body is signed, and what is printed.

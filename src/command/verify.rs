@@ -8,8 +8,9 @@ mod standard;
 
 use crate::command::{Failure, print, read_all};
 use crate::config::Config;
+use crate::delivery::Source;
 use crate::webhook::standard::{BASE64, clock_s};
-use crate::webhook::{Secret, Secrets, Source, native};
+use crate::webhook::{Secret, Secrets, native};
 use base64::Engine;
 use std::path::Path;
 

@@ -5,15 +5,15 @@
 //! 2. An outcome is handed on only after the COMMIT with its messages has returned and the log is synced, or the whole
 //!    group has failed.
 //! 3. The messages of one delivery are in one group: all are stored, or none.
-//! 4. What enters the line leaves it in the same order. A request that was refused takes its place in it too, without
-//!    messages, so that answers go out in the order of the requests.
+//! 4. What enters the line leaves it in the same order. A request that was refused takes its place in it too, as an empty
+//!    delivery, so that answers go out in the order of the requests.
 //! 5. Its length is bounded by the requests that the gate passes on before they are answered.
 //!
 //! The notifier is a thread of its own because the disk would otherwise be idle while answers are written. When nothing
 //! waits to be written, and the notifier has nothing to do, the writer hands out the outcome itself: then waking another
 //! thread is all that a lone delivery would wait for.
 
-use crate::message::Message;
+use crate::delivery::Delivery;
 use crate::mutex::UNPOISONED;
 use crate::store::{Outcome, Store};
 use std::collections::VecDeque;
@@ -22,10 +22,14 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Condvar, Mutex};
 
-/// Most messages in one COMMIT, unless one delivery alone has more. At 30,000 rows/s, measured with that many in a
+/// Most messages and statuses in one COMMIT, unless one delivery alone has more. At 30,000 rows/s, measured with that many in a
 /// COMMIT, it holds the connection for 4 ms; reads are promised 5 ms. At 256 connections 32 take 0.82 of the rate, and
 /// 256 the same (`cargo bench --bench builds`).
-pub(super) const GROUP_MESSAGES_MAX: usize = 128;
+pub(super) const GROUP_UPDATES_MAX: usize = 128;
+
+/// Most bytes of deliveries kept as they came in one COMMIT, unless one delivery alone has more: about as many as the rows
+/// of [`GROUP_UPDATES_MAX`] messages with all their index entries, so that such a group holds the connection no longer.
+const GROUP_RAW_BYTES_MAX: usize = 512 << 10;
 
 /// The line. `T` is what the notifier needs to answer a delivery.
 pub struct Line<T>(Arc<Shared<T>>);
@@ -39,7 +43,7 @@ struct Shared<T> {
 }
 
 struct Place<T> {
-    messages: Vec<Message>,
+    delivery: Delivery,
     ticket: T,
 }
 
@@ -78,10 +82,10 @@ impl<T: Send + 'static> Line<T> {
         Ok(Line(line))
     }
 
-    /// Puts a delivery, or a refusal that has no messages, at the end of the line.
-    pub fn push(&self, messages: Vec<Message>, ticket: T) {
+    /// Puts a delivery, or a refusal as an empty one, at the end of the line.
+    pub fn push(&self, delivery: Delivery, ticket: T) {
         let mut waiting = self.0.waiting.lock().expect(UNPOISONED);
-        waiting.push_back(Place { messages, ticket });
+        waiting.push_back(Place { delivery, ticket });
         if waiting.len() == 1 {
             self.0.arrived.notify_one(); // behind another place, the writer is awake or about to be
         }
@@ -109,17 +113,25 @@ impl<T> Shared<T> {
     }
 
     /// Moves places from the head of the line into the group, as long as they fit; at least one when it is empty.
-    fn join(&self, deliveries: &mut Vec<Vec<Message>>, tickets: &mut Vec<T>) {
+    fn join(&self, deliveries: &mut Vec<Delivery>, tickets: &mut Vec<T>) {
         let mut waiting = self.waiting.lock().expect(UNPOISONED);
-        let mut messages: usize = deliveries.iter().map(Vec::len).sum();
+        let mut updates: usize = deliveries.iter().map(Delivery::updates).sum();
+        let mut bytes: usize = deliveries.iter().map(raw_bytes).sum();
         while let Some(place) = waiting.front() {
-            messages += place.messages.len();
-            if messages > GROUP_MESSAGES_MAX && !deliveries.is_empty() {
+            updates += place.delivery.updates();
+            bytes += raw_bytes(&place.delivery);
+            let fits = updates <= GROUP_UPDATES_MAX && bytes <= GROUP_RAW_BYTES_MAX;
+            if !fits && !deliveries.is_empty() {
                 return;
             }
-            let Some(Place { messages, ticket }) = waiting.pop_front() else { return };
-            deliveries.push(messages);
+            let Some(Place { delivery, ticket }) = waiting.pop_front() else { return };
+            deliveries.push(delivery);
             tickets.push(ticket);
         }
     }
+}
+
+/// Bytes that are kept of a delivery as it came.
+fn raw_bytes(delivery: &Delivery) -> usize {
+    delivery.raw.as_ref().map_or(0, |raw| raw.body.len())
 }

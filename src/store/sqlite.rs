@@ -46,7 +46,7 @@ mod value;
 
 mod error;
 
-use crate::message::Message;
+use crate::delivery::Delivery;
 use crate::mutex::UNPOISONED;
 use crate::query::{self, Selection};
 use crate::store::metrics;
@@ -117,7 +117,7 @@ impl Sqlite {
         })
     }
 
-    pub(super) fn commit(&self, join: impl FnMut(&mut Vec<Vec<Message>>)) -> Result<Vec<Vec<Stored>>, Unavailable> {
+    pub(super) fn commit(&self, join: impl FnMut(&mut Vec<Delivery>)) -> Result<Vec<Vec<Stored>>, Unavailable> {
         commit::commit(&self.turns, join, &self.write_failed).map_err(|error| {
             metrics::COMMIT_FAILURES.count();
             Unavailable::from(&error)

@@ -53,7 +53,9 @@ pub(super) fn parse(body: Verified<'_>) -> Result<Message, Vec<Fault>> {
         given => field("text", given, Text::parse, &mut faults),
     };
     match (id, from, to, ts) {
-        (Some(id), Some(from), Some(to), Some(ts)) if faults.is_empty() => Ok(Message { id, from, to, ts, text }),
+        (Some(id), Some(from), Some(to), Some(ts)) if faults.is_empty() => {
+            Ok(Message { id, from: from.into(), to: to.into(), ts, text, details: None })
+        }
         _ => Err(faults),
     }
 }

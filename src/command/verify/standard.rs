@@ -1,7 +1,8 @@
 //! `verify` for Standard Webhooks: the header lines of a delivery, and why they do not match.
 
+use crate::delivery::Source;
 use crate::webhook::standard::{self, TOLERANCE_S, clock_s, names};
-use crate::webhook::{Secret, Secrets, SignatureFault, Source, native};
+use crate::webhook::{Secret, Secrets, SignatureFault, native};
 
 type Fields<'a> = [(&'a str, &'a str)];
 

@@ -1,5 +1,6 @@
 //! One group, one COMMIT, one fsync.
 
+use crate::delivery::Delivery;
 use crate::message::Message;
 use crate::store::Stored;
 use crate::store::metrics;
@@ -21,10 +22,10 @@ const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 /// Commits deliveries as one group: the messages of all of them, or none. `join` adds those that wait, each time that
 /// the connection is this thread's. Returns, in the order in which they joined, what became of each. `write_failed` is
-/// what the last write showed; deliveries without messages write nothing and leave it as it is.
+/// what the last write showed; empty deliveries write nothing and leave it as it is.
 pub(super) fn commit(
     turns: &Turns,
-    mut join: impl FnMut(&mut Vec<Vec<Message>>),
+    mut join: impl FnMut(&mut Vec<Delivery>),
     write_failed: &AtomicBool,
 ) -> rusqlite::Result<Vec<Vec<Stored>>> {
     let deadline = Instant::now() + BUSY_PATIENCE;
@@ -32,7 +33,7 @@ pub(super) fn commit(
     loop {
         let mut database = turns.take(Side::Ingest);
         join(&mut deliveries);
-        if deliveries.iter().all(Vec::is_empty) {
+        if deliveries.iter().all(Delivery::is_empty) {
             return Ok(vec![Vec::new(); deliveries.len()]);
         }
         match database.write(&deliveries) {
@@ -50,7 +51,7 @@ pub(super) fn commit(
 
 impl Database {
     /// One transaction: every message, or none. The outcomes are per delivery, in order.
-    fn write(&mut self, deliveries: &[Vec<Message>]) -> rusqlite::Result<Vec<Vec<Stored>>> {
+    fn write(&mut self, deliveries: &[Delivery]) -> rusqlite::Result<Vec<Vec<Stored>>> {
         let begun = Instant::now();
         let now = format!("{:.3}", jiff::Timestamp::now());
         self.end_left_over_transaction();
@@ -62,9 +63,9 @@ impl Database {
         let mut stored = Vec::with_capacity(deliveries.len());
         {
             let mut insert = transaction.prepare_cached(include_str!("../../../sql/sqlite/insert.sql"))?;
-            for messages in deliveries {
-                let outcomes = messages.iter().map(|message| {
-                    let Message { id, from, to, ts, text } = message;
+            for delivery in deliveries {
+                let outcomes = delivery.messages.iter().map(|message| {
+                    let Message { id, from, to, ts, text, details: _ } = message;
                     let text = text.as_ref().map(|text| text.as_str());
                     let (moment, ts) = (ts.moment(), ts.as_str());
                     let row = (seq + 1, id.as_str(), from.as_str(), to.as_str(), ts, text, &now, moment.us, moment.ns);
@@ -82,14 +83,14 @@ impl Database {
             return Err(error);
         }
 
-        let written = deliveries.iter().flatten().zip(stored.iter().flatten());
+        let written = deliveries.iter().flat_map(|delivery| &delivery.messages).zip(stored.iter().flatten());
         let created = written.filter(|(_, outcome)| **outcome == Stored::Created).map(|(message, _)| message);
         let rows = created.map(|message| (message.from.as_str(), message.ts.moment()));
         self.count.committed(data_version, rows, &self.connection, seq);
         self.wal.sync()?;
         let count: usize = stored.iter().map(Vec::len).sum();
         metrics::COMMIT_MESSAGES.observe(count as f64);
-        let requests = deliveries.iter().filter(|messages| !messages.is_empty()).count();
+        let requests = deliveries.iter().filter(|delivery| !delivery.is_empty()).count();
         metrics::COMMIT_REQUESTS.observe(requests as f64);
         metrics::COMMIT_SECONDS.observe(begun.elapsed().as_secs_f64());
         Ok(stored)

@@ -1,7 +1,8 @@
 //! The tally beside SQL, over random histories in which another process writes too.
 
 use super::*;
-use crate::message::{MessageId, Msisdn};
+use crate::delivery::{Delivery, Source};
+use crate::message::{Message, MessageId, Msisdn};
 use crate::query::{Cursor, Needle, Start};
 use crate::store::Outcome;
 use crate::store::sqlite::database::Look;
@@ -28,8 +29,8 @@ impl Two {
     }
 
     fn commit(&self, messages: Vec<Message>) -> Outcome {
-        let mut messages = Some(messages);
-        let stored = self.store.commit(|deliveries| deliveries.extend(messages.take()))?;
+        let mut delivery = Some(Delivery { messages, ..Delivery::empty(Source::Native) });
+        let stored = self.store.commit(|deliveries| deliveries.extend(delivery.take()))?;
         Ok(stored.into_iter().flatten().collect())
     }
 
@@ -55,10 +56,11 @@ impl Drop for Two {
 fn message(id: u32, sender: u32, ts: &str) -> Message {
     Message {
         id: MessageId::parse(format!("m{id}")).unwrap(),
-        from: Msisdn::parse(format!("+{sender}")).unwrap(),
-        to: Msisdn::parse("+1".to_owned()).unwrap(),
+        from: Msisdn::parse(format!("+{sender}")).unwrap().into(),
+        to: Msisdn::parse("+1".to_owned()).unwrap().into(),
         ts: Timestamp::parse(ts).unwrap(),
         text: None,
+        details: None,
     }
 }
 
