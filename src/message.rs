@@ -33,7 +33,7 @@ pub struct Message {
 }
 
 /// What a message of a provider has beyond the native fields.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Details {
     /// The type in the provider's words, also one that is not known here.
     pub kind: String,

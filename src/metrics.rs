@@ -85,6 +85,47 @@ impl<L: ClosedSet + Sync, const N: usize> Metric for Counters<L, N> {
     }
 }
 
+/// A counter for each pair of values of two closed sets. One that has counted nothing is not on the page, since most pairs
+/// never occur. `ROWS` is `R::ALL.len()`, and `COLUMNS` that of `C`.
+pub struct CounterTable<R, C, const ROWS: usize, const COLUMNS: usize> {
+    name: &'static str,
+    help: &'static str,
+    labels: [&'static str; 2],
+    counts: [[AtomicU64; COLUMNS]; ROWS],
+    of: PhantomData<(R, C)>,
+}
+
+impl<R: ClosedSet, C: ClosedSet, const ROWS: usize, const COLUMNS: usize> CounterTable<R, C, ROWS, COLUMNS> {
+    /// All at zero. `labels` are the names of the labels whose values are those of the sets.
+    pub const fn new(name: &'static str, help: &'static str, labels: [&'static str; 2]) -> Self {
+        let counts = [const { [const { AtomicU64::new(0) }; COLUMNS] }; ROWS];
+        CounterTable { name, help, labels, counts, of: PhantomData }
+    }
+
+    /// Counts one event.
+    pub fn count(&self, row: R, column: C) {
+        self.counts[row.index()][column.index()].fetch_add(1, Relaxed);
+    }
+}
+
+impl<R, C, const ROWS: usize, const COLUMNS: usize> Metric for CounterTable<R, C, ROWS, COLUMNS>
+where
+    R: ClosedSet + Sync,
+    C: ClosedSet + Sync,
+{
+    fn render(&self, page: &mut Page) {
+        page.head(self.name, self.help, "counter");
+        for (row, counts) in R::WORDS.iter().zip(&self.counts) {
+            for (column, count) in C::WORDS.iter().zip(counts) {
+                let count = count.load(Relaxed);
+                if count > 0 {
+                    page.sample(self.name, &[(self.labels[0], row), (self.labels[1], column)], count);
+                }
+            }
+        }
+    }
+}
+
 /// A number that rises and falls.
 pub struct Gauge {
     name: &'static str,

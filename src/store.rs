@@ -44,7 +44,7 @@ pub enum Store {
     Sqlite(Sqlite),
 }
 
-/// What became of one message.
+/// What became of one message, or of one status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stored {
     /// It is new, and on disk.
@@ -53,7 +53,7 @@ pub enum Stored {
     Duplicate,
 }
 
-/// What became of the messages of one delivery, in their order.
+/// What became of the messages of one delivery, in their order, and then of its statuses.
 ///
 /// [`Stored`] means on disk: after a power cut they are still there. [`Unavailable`] (disk full, database locked by
 /// another process, I/O error) means that it is not certain that any of them is, and that sending them again is safe.

@@ -1,13 +1,17 @@
 //! What the store counts.
 
-use crate::metrics::{Counter, Histogram, metrics};
+use crate::delivery::Source;
+use crate::message::Kind;
+use crate::metrics::{Counter, CounterTable, Histogram, metrics};
 
 /// Bounds of what is in one COMMIT.
 const GROUP: [f64; 10] = [1., 2., 4., 8., 16., 32., 64., 128., 256., 512.];
 
 metrics! {
+    pub(super) static MESSAGES: CounterTable<Source, Kind, { Source::ALL.len() }, { Kind::ALL.len() }> =
+        CounterTable::new("inbox_messages_total", "New messages stored, by source and type.", ["source", "type"]);
     pub(super) static COMMIT_MESSAGES: Histogram<10> =
-        Histogram::new("inbox_commit_messages", "Messages in each COMMIT.", GROUP);
+        Histogram::new("inbox_commit_messages", "Messages and statuses in each COMMIT.", GROUP);
     pub(super) static COMMIT_REQUESTS: Histogram<10> =
         Histogram::new("inbox_commit_requests", "Requests in each COMMIT.", GROUP);
     /// From before BEGIN until the log is synced.

@@ -10,6 +10,8 @@ mod checkpoint;
 
 mod commit;
 
+mod keep;
+
 mod arrivals;
 
 mod search;

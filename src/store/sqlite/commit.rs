@@ -7,6 +7,7 @@ use crate::store::metrics;
 use crate::store::sqlite::count::seen;
 use crate::store::sqlite::database::{Database, data_version};
 use crate::store::sqlite::error::is_busy;
+use crate::store::sqlite::keep::keep;
 use crate::store::sqlite::turn::{Side, Turns};
 use rusqlite::TransactionBehavior;
 use std::sync::atomic::AtomicBool;
@@ -20,8 +21,9 @@ const BUSY_PATIENCE: Duration = Duration::from_secs(2);
 /// Between two attempts to get the lock. The connection is free meanwhile, so reads go on.
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
-/// Commits deliveries as one group: the messages of all of them, or none. `join` adds those that wait, each time that
-/// the connection is this thread's. Returns, in the order in which they joined, what became of each. `write_failed` is
+/// Commits deliveries as one group: all of them, or none. `join` adds those that wait, each time that
+/// the connection is this thread's. Returns, in the order in which they joined, what became of each:
+/// of its messages, and then of its statuses. `write_failed` is
 /// what the last write showed; empty deliveries write nothing and leave it as it is.
 pub(super) fn commit(
     turns: &Turns,
@@ -64,6 +66,7 @@ impl Database {
         {
             let mut insert = transaction.prepare_cached(include_str!("../../../sql/sqlite/insert.sql"))?;
             for delivery in deliveries {
+                let first_seq = seq + 1;
                 let outcomes = delivery.messages.iter().map(|message| {
                     let Message { id, from, to, ts, text, details: _ } = message;
                     let text = text.as_ref().map(|text| text.as_str());
@@ -75,7 +78,11 @@ impl Database {
                     seq += 1; // a duplicate takes no number
                     Ok(Stored::Created)
                 });
-                stored.push(outcomes.collect::<rusqlite::Result<Vec<_>>>()?);
+                let mut outcomes = outcomes.collect::<rusqlite::Result<Vec<_>>>()?;
+                if let Some(raw) = &delivery.raw {
+                    outcomes.extend(keep(&transaction, delivery, raw, &outcomes, first_seq, &now)?);
+                }
+                stored.push(outcomes);
             }
         }
         if let Err(error) = transaction.commit() {
@@ -83,12 +90,16 @@ impl Database {
             return Err(error);
         }
 
-        let written = deliveries.iter().flat_map(|delivery| &delivery.messages).zip(stored.iter().flatten());
-        let created = written.filter(|(_, outcome)| **outcome == Stored::Created).map(|(message, _)| message);
-        let rows = created.map(|message| (message.from.as_str(), message.ts.moment()));
+        // A delivery's outcomes begin with those of its messages.
+        let written = deliveries.iter().zip(&stored).flat_map(|(delivery, stored)| {
+            delivery.messages.iter().zip(stored).map(|(message, outcome)| (delivery.source, message, *outcome))
+        });
+        let created: Vec<_> = written.filter(|(_, _, outcome)| *outcome == Stored::Created).collect();
+        let rows = created.iter().map(|(_, message, _)| (message.from.as_str(), message.ts.moment()));
         self.count.committed(data_version, rows, &self.connection, seq);
         self.wal.sync()?;
-        let count: usize = stored.iter().map(Vec::len).sum();
+        created.iter().for_each(|(source, message, _)| metrics::MESSAGES.count(*source, message.kind()));
+        let count: usize = deliveries.iter().map(Delivery::updates).sum();
         metrics::COMMIT_MESSAGES.observe(count as f64);
         let requests = deliveries.iter().filter(|delivery| !delivery.is_empty()).count();
         metrics::COMMIT_REQUESTS.observe(requests as f64);

@@ -1,8 +1,8 @@
 //! The tally beside SQL, over random histories in which another process writes too.
 
 use super::*;
-use crate::delivery::{Delivery, Source};
-use crate::message::{Message, MessageId, Msisdn};
+use crate::delivery::{Delivery, Raw, Source, StatusUpdate};
+use crate::message::{Details, Message, MessageId, Msisdn, Party};
 use crate::query::{Cursor, Needle, Start};
 use crate::store::Outcome;
 use crate::store::sqlite::database::Look;
@@ -512,4 +512,68 @@ fn a_page_is_that_of_sorting_all_messages_whatever_the_question() {
             assert_eq!(page.next.is_some(), behind.len() > limit, "{selection:?}");
         }
     }
+
+/// A provider's delivery of these messages, each with a place in the body, and these statuses.
+fn provided(ids: &[u32], statuses: &[&str]) -> Delivery {
+    let messages = ids.iter().map(|&id| {
+        let place = id as usize..id as usize + 2;
+        let details = Details { kind: "text".to_owned(), place, ..Details::default() };
+        Message { details: Some(details), ..message(id, 1, "2025-01-15T10:00:00Z") }
+    });
+    let statuses = statuses.iter().map(|status| StatusUpdate {
+        message_id: MessageId::parse("sent".to_owned()).unwrap(),
+        status: (*status).to_owned(),
+        recipient: Party::unknown(),
+        ts: Timestamp::parse("2025-01-15T10:00:00Z").unwrap(),
+        error_code: None,
+    });
+    let raw = Some(Raw { fields: "X: y".to_owned(), body: b"body".to_vec() });
+    Delivery { messages: messages.collect(), statuses: statuses.collect(), raw, ..Delivery::empty(Source::Native) }
+}
+
+#[test]
+fn a_delivery_is_kept_once_and_its_messages_know_their_places_in_it() {
+    use Stored::{Created, Duplicate};
+    let two = Two::open();
+    let commit = |delivery: Delivery| {
+        let mut delivery = Some(delivery);
+        two.store.commit(|deliveries| deliveries.extend(delivery.take())).unwrap().concat()
+    };
+    let rows = |sql: &str| -> String { two.other.query_row(sql, [], |row| row.get(0)).unwrap() };
+    assert_eq!(commit(provided(&[1, 2, 1], &["sent"])), [Created, Created, Duplicate, Created]);
+    assert_eq!(commit(provided(&[1, 2, 1], &["sent"])), [Duplicate; 4], "a retry");
+    assert_eq!(commit(provided(&[2, 3], &["sent", "read"])), [Duplicate, Created, Duplicate, Created]);
+    assert_eq!(commit(provided(&[], &[])), []);
+    assert_eq!(rows("SELECT group_concat(id || hex(body)) FROM deliveries"), "1626F6479,2626F6479,3626F6479");
+    let places =
+        "SELECT group_concat(message_id || ':' || delivery || ':' || at || ':' || bytes) FROM (SELECT * FROM details
+                  JOIN messages USING (seq) ORDER BY seq)";
+    assert_eq!(rows(places), "m1:1:1:2,m2:1:2:2,m3:2:3:2");
+    agree(&two); // no other table's rows are counted
+    assert_eq!(rows("SELECT group_concat(seq || status || delivery) FROM statuses"), "1sent1,2read2");
+}
+
+#[test]
+fn the_number_of_a_status_is_never_given_twice() {
+    let two = Two::open();
+    let commit = |status: &str| {
+        let mut delivery = Some(provided(&[], &[status]));
+        two.store.commit(|deliveries| deliveries.extend(delivery.take())).unwrap()
+    };
+    commit("sent");
+    commit("read");
+    two.other.execute("DELETE FROM statuses WHERE seq = 2", []).unwrap();
+    commit("failed");
+    let seq: i64 = two.other.query_row("SELECT MAX(seq) FROM statuses", [], |row| row.get(0)).unwrap();
+    assert_eq!(seq, 3);
+}
+
+#[test]
+fn the_details_of_a_message_go_with_it() {
+    let two = Two::open();
+    let mut delivery = Some(provided(&[1, 2], &[]));
+    two.store.commit(|deliveries| deliveries.extend(delivery.take())).unwrap();
+    two.other.execute_batch("UPDATE messages SET seq = 7 WHERE seq = 1; DELETE FROM messages WHERE seq = 2").unwrap();
+    let left: String = two.other.query_row("SELECT group_concat(seq) FROM details", [], |row| row.get(0)).unwrap();
+    assert_eq!(left, "7");
 }

@@ -1,0 +1,61 @@
+//! What is kept of a provider's delivery beyond the rows of its messages: itself, their details, and its statuses.
+
+use crate::delivery::{Delivery, Raw, StatusUpdate};
+use crate::store::Stored;
+use rusqlite::Connection;
+
+/// Writes it within the transaction of the group. `stored` is what became of the delivery's messages, of which the new
+/// ones have the numbers from `first_seq` on. Returns what became of its statuses.
+///
+/// A delivery of which every message and status was stored before is the provider's retry. It was kept the first time,
+/// and is not kept again. One in which there is nothing to store has no such mark, and is kept each time.
+pub(super) fn keep(
+    connection: &Connection,
+    delivery: &Delivery,
+    raw: &Raw,
+    stored: &[Stored],
+    first_seq: i64,
+    now: &str,
+) -> rusqlite::Result<Vec<Stored>> {
+    let id: i64 = connection
+        .prepare_cached(include_str!("../../../sql/sqlite/next_delivery.sql"))?
+        .query_row([], |row| row.get(0))?;
+    let statuses = insert_statuses(connection, &delivery.statuses, id, now)?;
+    if delivery.updates() > 0 && !stored.iter().chain(&statuses).any(|outcome| *outcome == Stored::Created) {
+        return Ok(statuses);
+    }
+    let source = delivery.source.label();
+    let mut insert = connection.prepare_cached(include_str!("../../../sql/sqlite/insert_details.sql"))?;
+    let created = delivery.messages.iter().zip(stored).filter(|(_, outcome)| **outcome == Stored::Created);
+    for (seq, (message, _)) in (first_seq..).zip(created) {
+        let Some(details) = &message.details else { continue };
+        let (at, bytes) = (details.place.start as i64, details.place.len() as i64); // a body is in memory
+        let names = (&details.from_id, &details.profile_name, &details.channel, &details.reply_to);
+        let (from_id, profile_name, channel, reply_to) = names;
+        insert.execute((seq, source, &details.kind, from_id, profile_name, channel, reply_to, id, at, bytes))?;
+    }
+    let mut insert = connection.prepare_cached(include_str!("../../../sql/sqlite/insert_delivery.sql"))?;
+    insert.execute((id, source, now, &raw.fields, &raw.body))?;
+    Ok(statuses)
+}
+
+fn insert_statuses(
+    connection: &Connection,
+    statuses: &[StatusUpdate],
+    delivery: i64,
+    now: &str,
+) -> rusqlite::Result<Vec<Stored>> {
+    let mut last = connection.prepare_cached(include_str!("../../../sql/sqlite/last_status_seq.sql"))?;
+    let mut seq: i64 = last.query_row([], |row| row.get(0))?;
+    let mut insert = connection.prepare_cached(include_str!("../../../sql/sqlite/insert_status.sql"))?;
+    let outcomes = statuses.iter().map(|update| {
+        let StatusUpdate { message_id, status, recipient, ts, error_code } = update;
+        let (message_id, recipient, ts) = (message_id.as_str(), recipient.as_str(), ts.as_str());
+        if insert.execute((seq + 1, message_id, status, recipient, ts, error_code, now, delivery))? == 0 {
+            return Ok(Stored::Duplicate);
+        }
+        seq += 1; // a duplicate takes no number
+        Ok(Stored::Created)
+    });
+    outcomes.collect()
+}
