@@ -1,8 +1,9 @@
 //! What a request is answered, and how the answer is counted, logged and written: one way for gate, workers and notifier.
 
 use crate::closed_set::{ClosedSet, closed_set};
+use crate::delivery::Source;
 use crate::log::{Level, Log, RequestLine};
-use crate::metrics::{Counters, Histogram, Metric, Page, metrics};
+use crate::metrics::{CounterTable, Counters, Histogram, Metric, Page, metrics};
 use crate::path::Path;
 use crate::reply::{Reply, Status, request_id};
 use std::sync::LazyLock;
@@ -20,6 +21,7 @@ closed_set! {
     ValidationError = "validation_error",
     Created = "created",
     Duplicate = "duplicate",
+    Ignored = "ignored",
     Unavailable = "unavailable",
 }
 
@@ -28,6 +30,8 @@ metrics! {
         Requests([const { [const { AtomicU64::new(0) }; Status::ALL.len()] }; Path::ALL.len() + 1]);
     static RESULTS: Counters<WebhookResult, { WebhookResult::ALL.len() }> =
         Counters::new("webhook_requests_total", "Deliveries, by result.", "result");
+    static DELIVERIES: CounterTable<Source, WebhookResult, { Source::ALL.len() }, { WebhookResult::ALL.len() }> =
+        CounterTable::new("inbox_deliveries_total", "Deliveries, by source and result.", ["source", "result"]);
     static LATENCY_MS: Histogram<9> = Histogram::new(
         "request_latency_ms",
         "Time from a request's arrival to its answer, in milliseconds.",
@@ -65,9 +69,11 @@ pub struct Answer {
 
 /// What became of a delivery.
 pub struct Delivered {
+    /// The kind of sender; of a delivery that was refused before its fields were read, the one that its path is for.
+    pub source: Source,
     /// The outcome.
     pub result: WebhookResult,
-    /// The first message's, as far as it is known.
+    /// That of the first message, or else of the first status, as far as it is known.
     pub message_id: Option<String>,
 }
 
@@ -118,9 +124,18 @@ impl Answer {
         let is_delivery = path.zip(asked.method).is_some_and(|(path, method)| path.is_delivery(method));
         REQUESTS.0[path.map_or(Path::ALL.len(), Path::index)][status.index()].fetch_add(1, Relaxed);
         LATENCY_MS.observe(latency.as_secs_f64() * 1e3);
-        if let Some(result) = result {
-            RESULTS.count(result);
+        if let Some(delivery) = &self.delivery {
+            RESULTS.count(delivery.result);
+            DELIVERIES.count(delivery.source, delivery.result);
         }
+        let message_id =
+            self.delivery.as_ref().and_then(|delivery| Some((delivery.source, delivery.message_id.as_deref()?)));
+        let (message_id, message_id_tail) = match message_id {
+            Some((Source::Native | Source::Standard, id)) => (Some(id), None),
+            // The number of a person can be read from the beginning of Meta's ids.
+            Some((Source::Meta, id)) => (None, Some(tail(id))),
+            None => (None, None),
+        };
         log.request(&RequestLine {
             level: level(status, result, is_delivery),
             request_id: &request_id,
@@ -130,7 +145,8 @@ impl Answer {
             latency_ms: latency.as_micros() as f64 / 1e3,
             waited_ms: waited_us.map(|us| us as f64 / 1e3),
             client: asked.client,
-            message_id: self.delivery.as_ref().and_then(|delivery| delivery.message_id.as_deref()),
+            message_id,
+            message_id_tail,
             dup: match result {
                 Some(WebhookResult::Created) => Some(false),
                 Some(WebhookResult::Duplicate) => Some(true),
@@ -141,6 +157,12 @@ impl Answer {
         });
         self.reply.write(&request_id, asked.method == Some("HEAD"), connection, out);
     }
+}
+
+/// The last 16 characters.
+fn tail(id: &str) -> &str {
+    let start = id.char_indices().rev().nth(15).map_or(0, |(start, _)| start);
+    &id[start..]
 }
 
 /// ERROR for a wrong signature and for whatever is this service's fault, WARNING for another refusal of a delivery.

@@ -14,6 +14,7 @@ use crate::query::Parameters;
 use crate::query::arrivals::{self, Place};
 use crate::reply::{Fault, Reply, Status};
 use crate::store::{self, Arrival, Item, Outcome, ReadError, Store, Stored, Unavailable, sqlite_version};
+use crate::webhook::meta::{self, Meta};
 use crate::webhook::{self, Rejection, Sources};
 use serde::Serialize;
 use std::sync::Arc;
@@ -95,6 +96,11 @@ impl Api {
         };
         match path {
             Path::Webhook => self.receive(self.sources.at_webhook(request.fields), request),
+            Path::WebhookMeta => match &self.sources.meta {
+                None => Answer::from(Reply::detail(Status::NotFound, "Not Found")).into(),
+                Some(_) if path.is_delivery(request.method) => self.receive(Source::Meta, request),
+                Some(meta) => handshake(meta, request.query).into(),
+            },
             Path::Messages => self.read(path, request, || self.messages(request.query)),
             Path::Arrivals => self.read(path, request, || self.arrivals(request.query, request.waited)),
             Path::Arrival => self.read(path, request, || self.arrival(request.path)),
@@ -132,9 +138,11 @@ impl Api {
             Err(Rejection::InvalidSignature(fault)) => {
                 let reply = Reply::detail(Status::Unauthorized, "invalid signature");
                 let answer = Answer { reason: Some(fault.reason().to_owned()), ..reply.into() };
-                delivered(answer, WebhookResult::InvalidSignature, None).into()
+                delivered(answer, source, WebhookResult::InvalidSignature, None).into()
             }
-            Err(Rejection::Invalid(faults)) => delivered(invalid(&faults), WebhookResult::ValidationError, None).into(),
+            Err(Rejection::Invalid(faults)) => {
+                delivered(invalid(&faults), source, WebhookResult::ValidationError, None).into()
+            }
         }
     }
 
@@ -241,6 +249,7 @@ impl Api {
         let started = self.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         page.single("process_start_time_seconds", "When the process started, Unix time.", "gauge", started);
         page.metrics(webhook::METRICS);
+        page.metrics(meta::METRICS);
         self.metrics_before.into_iter().for_each(|metrics| page.metrics(metrics));
         page.metrics(store::METRICS);
         let (database, wal) = self.store.sizes();
@@ -274,23 +283,39 @@ impl From<Answer> for Step {
     }
 }
 
-/// The answer to a delivery, of which that has become. `first_id` is the message_id of its first message.
-pub fn stored(first_id: Option<String>, outcome: Outcome) -> Answer {
-    match outcome {
-        Ok(stored) => {
-            let created = stored.contains(&Stored::Created);
-            let result = if created { WebhookResult::Created } else { WebhookResult::Duplicate };
-            delivered(Reply::json(&Word { status: "ok" }).into(), result, first_id)
-        }
-        Err(Unavailable(reason)) => {
-            let reply = Reply::unavailable("the message could not be stored; send it again");
-            delivered(Answer { reason: Some(reason), ..reply.into() }, WebhookResult::Unavailable, first_id)
+/// The answer to Meta's handshake.
+fn handshake(meta: &Meta, query: &str) -> Answer {
+    let Some(token) = &meta.verify_token else { return Reply::detail(Status::NotFound, "Not Found").into() };
+    match token.challenge(query) {
+        Ok(challenge) => Reply::text(challenge).into(),
+        Err(reason) => {
+            let reply = Reply::detail(Status::Forbidden, "not a handshake with the right verify token");
+            Answer { reason: Some(reason.to_owned()), ..reply.into() }
         }
     }
 }
 
-fn delivered(answer: Answer, result: WebhookResult, message_id: Option<String>) -> Answer {
-    Answer { delivery: Some(Delivered { result, message_id }), ..answer }
+/// The answer to a delivery, of which that has become. `first_id` is the message_id of its first message or status.
+pub fn stored(source: Source, first_id: Option<String>, outcome: Outcome) -> Answer {
+    match outcome {
+        Ok(stored) => {
+            let result = match stored.as_slice() {
+                [] => WebhookResult::Ignored,
+                stored if stored.contains(&Stored::Created) => WebhookResult::Created,
+                _ => WebhookResult::Duplicate,
+            };
+            delivered(Reply::json(&Word { status: "ok" }).into(), source, result, first_id)
+        }
+        Err(Unavailable(reason)) => {
+            let reply = Reply::unavailable("the message could not be stored; send it again");
+            let answer = Answer { reason: Some(reason), ..reply.into() };
+            delivered(answer, source, WebhookResult::Unavailable, first_id)
+        }
+    }
+}
+
+fn delivered(answer: Answer, source: Source, result: WebhookResult, message_id: Option<String>) -> Answer {
+    Answer { delivery: Some(Delivered { source, result, message_id }), ..answer }
 }
 
 #[derive(Serialize)]

@@ -132,10 +132,10 @@ fn sign(parser: &mut Parser) -> Result<Command, Error> {
         }
     }
     let signing = match source {
-        Source::Native if id.is_some() || timestamp_s.is_some() => {
+        Source::Native | Source::Meta if id.is_some() || timestamp_s.is_some() => {
             return Err("--id and --timestamp belong to --scheme standard".into());
         }
-        Source::Native => Signing::Native { header },
+        Source::Native | Source::Meta => Signing::Body { source, header },
         Source::Standard => Signing::Standard { id, timestamp_s },
     };
     Ok(Command::Sign { signing, file })
@@ -340,8 +340,11 @@ mod tests {
             ("--version", Command::Version),
             ("-V", Command::Version),
             ("backup --version", Command::Version),
-            ("sign", Command::Sign { signing: Signing::Native { header: false }, file: None }),
-            ("sign --header x", Command::Sign { signing: Signing::Native { header: true }, file: Some("x".into()) }),
+            ("sign", Command::Sign { signing: Signing::Body { source: Source::Native, header: false }, file: None }),
+            (
+                "sign --header x --scheme meta",
+                Command::Sign { signing: Signing::Body { source: Source::Meta, header: true }, file: Some("x".into()) },
+            ),
             (
                 "sign --scheme standard --header",
                 Command::Sign { signing: Signing::Standard { id: None, timestamp_s: None }, file: None },

@@ -16,6 +16,7 @@ use crate::delivery::Source;
 use crate::gate;
 use crate::log::Level;
 use crate::store;
+use crate::webhook::meta::{Meta, VerifyToken};
 use crate::webhook::{Secret, Secrets, Sources};
 use settings_file::Settings;
 use std::ffi::OsString;
@@ -148,6 +149,7 @@ fn settings(source: Source) -> [&'static Confidential; 2] {
     match source {
         Source::Native => [&table::WEBHOOK_SECRET, &table::WEBHOOK_SECRET_PREVIOUS],
         Source::Standard => [&table::STANDARD_WEBHOOKS_SECRET, &table::STANDARD_WEBHOOKS_SECRET_PREVIOUS],
+        Source::Meta => [&table::META_APP_SECRET, &table::META_APP_SECRET_PREVIOUS],
     }
 }
 
@@ -203,12 +205,30 @@ impl<'a> Reader<'a> {
 
     fn sources(&mut self) -> Sources {
         let mut missing = 0;
-        let sources = [Source::Native, Source::Standard].map(|source| self.secrets(source, &mut missing));
+        let [native, standard, meta] = Source::ALL.map(|source| self.secrets(source, &mut missing));
+        let meta = self.meta(meta);
         if missing == Source::ALL.len() {
             self.not_set(Source::Native);
         }
-        let [native, standard] = sources;
-        Sources { native, standard }
+        Sources { native, standard, meta }
+    }
+
+    /// What goes with the secrets of Meta.
+    fn meta(&mut self, secrets: Option<Secrets>) -> Option<Meta> {
+        let token = self.optional(&table::META_VERIFY_TOKEN);
+        let statuses = self.text(&table::META_STATUSES);
+        let verify_token = token.as_deref().and_then(|token| {
+            let verify_token = VerifyToken::new(token);
+            if verify_token.is_none() {
+                self.fault("META_VERIFY_TOKEN is only white space. Set it to what Meta's dashboard has.".to_owned());
+            }
+            verify_token
+        });
+        if secrets.is_none() && verify_token.is_some() {
+            let (name, secret) = (table::META_VERIFY_TOKEN.name, table::META_APP_SECRET.name);
+            self.warnings.push(format!("{name} is not used, because {secret} is not set. Set both."));
+        }
+        Some(Meta { secrets: secrets?, verify_token, statuses })
     }
 
     /// The secrets of a source; None after a fault, and when it is not configured, which is counted as `missing`.
@@ -237,7 +257,7 @@ impl<'a> Reader<'a> {
                  wrong: remove it.",
                 setting.name
             )),
-            Source::Native | Source::Standard => {}
+            Source::Native | Source::Standard | Source::Meta => {}
         }
         let secret = source.secret(&value).map_err(|why| self.fault(format!("{} cannot be used: {why}", setting.name)));
         secret.ok().map(|secret| (secret, value))
@@ -249,7 +269,11 @@ impl<'a> Reader<'a> {
             Source::Native => format!(
                 "{name} is not set, so no signature could be checked. Set it to the secret that the sender signs with, for \
                  example to the output of: openssl rand -hex 32; or {name}_FILE to a file with it. For a sender of Standard \
-                 Webhooks set STANDARD_WEBHOOKS_SECRET."
+                 Webhooks set STANDARD_WEBHOOKS_SECRET; for WhatsApp's Cloud API, META_APP_SECRET."
+            ),
+            Source::Meta => format!(
+                "{name} is not set, so no signature can be made or checked. Set it to the app secret, which Meta's \
+                 dashboard shows under App settings, Basic."
             ),
             Source::Standard => format!(
                 "{name} is not set, so no signature can be made or checked. Set it to the secret that the sender signs \

@@ -14,6 +14,7 @@ closed_set! {
     pub fn label() -> &'static str;
     Native = "native",
     Standard = "standard",
+    Meta = "meta",
 }
 
 /// What a verified body holds.
@@ -62,6 +63,12 @@ impl Delivery {
     /// Whether nothing is to be stored from it.
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty() && self.statuses.is_empty() && self.raw.is_none()
+    }
+
+    /// The identifier of the first message or, without one, of the message that the first status is about.
+    pub fn first_id(&self) -> Option<&MessageId> {
+        let statuses = self.statuses.iter().map(|update| &update.message_id);
+        self.messages.iter().map(|message| &message.id).chain(statuses).next()
     }
 
     /// Messages and statuses together.

@@ -74,7 +74,10 @@ pub struct RequestLine<'a> {
     /// The first message of a delivery.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "shortened")]
     pub message_id: Option<&'a str>,
-    /// Whether every message of a delivery was stored before.
+    /// The end of it, where the whole would show the number of a person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_id_tail: Option<&'a str>,
+    /// Whether every message and status of a delivery was stored before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dup: Option<bool>,
     /// The outcome of a webhook, as in `webhook_requests_total`.

@@ -10,6 +10,7 @@ closed_set! {
     /// The path itself, which is the `path` label of `http_requests_total` too.
     pub fn label() -> &'static str;
     Webhook = "/webhook",
+    WebhookMeta = "/webhook/meta",
     Messages = "/messages",
     Arrivals = "/arrivals",
     Arrival = "/arrivals/{seq}",
@@ -54,6 +55,7 @@ impl Path {
     fn methods(self) -> &'static [&'static str] {
         match self {
             Path::Webhook => &["POST"],
+            Path::WebhookMeta => &["GET", "HEAD", "POST"],
             Path::Messages
             | Path::Arrivals
             | Path::Arrival
@@ -68,7 +70,7 @@ impl Path {
     /// Whether a request to it with this method is a delivery, which needs a length and waits for its COMMIT.
     pub fn is_delivery(self, method: &str) -> bool {
         match self {
-            Path::Webhook => method == "POST",
+            Path::Webhook | Path::WebhookMeta => method == "POST",
             Path::Messages
             | Path::Arrivals
             | Path::Arrival
@@ -83,7 +85,7 @@ impl Path {
     /// Who may ask for it.
     pub fn audience(self) -> Audience {
         match self {
-            Path::Webhook | Path::Live | Path::Ready => Audience::Everybody,
+            Path::Webhook | Path::WebhookMeta | Path::Live | Path::Ready => Audience::Everybody,
             Path::OpenApi => Audience::SameHost,
             Path::Messages | Path::Arrivals | Path::Arrival | Path::Stats | Path::Metrics => Audience::Readers,
         }

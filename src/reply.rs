@@ -14,6 +14,7 @@ closed_set! {
     Ok = 200,
     BadRequest = 400,
     Unauthorized = 401,
+    Forbidden = 403,
     NotFound = 404,
     MethodNotAllowed = 405,
     RequestTimeout = 408,
@@ -57,6 +58,12 @@ impl Reply {
     pub fn json_with(status: Status, body: &impl Serialize) -> Reply {
         let body = serde_json::to_vec(body).expect("the reply types have string keys and no failing Serialize");
         Reply { status, content_type: "application/json", headers: Vec::new(), body }
+    }
+
+    /// Plain text with 200.
+    pub fn text(text: String) -> Reply {
+        let content_type = "text/plain; charset=utf-8";
+        Reply { status: Status::Ok, content_type, headers: Vec::new(), body: text.into_bytes() }
     }
 
     /// `{"detail":"…"}`, the form of every refusal but 422.

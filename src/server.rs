@@ -115,7 +115,8 @@ struct Ticket {
     pipeline: Option<u64>,
     /// Its answer when it was refused; None: it depends on what becomes of its messages.
     refused: Option<Answer>,
-    /// The message_id of its first message.
+    source: Source,
+    /// The message_id of its first message, or else of its first status.
     first_id: Option<String>,
 }
 
@@ -217,8 +218,9 @@ impl Work {
                 return Responses { bytes: waiting::response(wait), writers: vec![request.into_writer()] }.send();
             }
         };
-        let first_id = delivery.messages.first().map(|message| message.id.as_str().to_owned());
-        self.line.push(delivery, Ticket { request, pipeline, refused, first_id });
+        let first_id = delivery.first_id().map(|id| id.as_str().to_owned());
+        let source = delivery.source;
+        self.line.push(delivery, Ticket { request, pipeline, refused, source, first_id });
     }
 
     fn answer(&self, request: &tiny_http::Request, body: Vec<u8>) -> Step {
@@ -245,8 +247,8 @@ fn answer_group(group: Vec<(Ticket, Outcome)>, commits: &Commits, log: &Log) {
     let has_new = group.iter().any(|(_, outcome)| is_new(outcome));
     // A handful: the pipelined connections by their number, and each lone one.
     let mut all: Vec<(Option<u64>, Responses)> = Vec::new();
-    for (Ticket { request, pipeline, refused, first_id }, outcome) in group {
-        let answer = refused.unwrap_or_else(|| api::stored(first_id, outcome));
+    for (Ticket { request, pipeline, refused, source, first_id }, outcome) in group {
+        let answer = refused.unwrap_or_else(|| api::stored(source, first_id, outcome));
         let known = all.iter().position(|(known, _)| pipeline.is_some() && *known == pipeline);
         let index = known.unwrap_or_else(|| {
             all.push((pipeline, Responses::default()));

@@ -23,6 +23,8 @@ impl Moment {
     pub const UNKNOWN: Moment = Moment { us: i64::MIN, ns: 0 };
 }
 
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+
 /// An ISO 8601 UTC instant with `Z`, as text and as the [`Moment`] it names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timestamp {
@@ -41,6 +43,18 @@ impl Timestamp {
         };
         let moment = parse_moment(text.as_bytes()).ok_or(REFUSAL)?;
         Ok(Timestamp { text: text.to_owned(), moment })
+    }
+
+    /// The instant of a time in seconds since 1970; None before that and after the year 9999.
+    pub fn of_unix_s(seconds: i64) -> Option<Timestamp> {
+        let seconds = u64::try_from(seconds).ok()?;
+        let civil = EPOCH.checked_add(std::time::Duration::from_secs(seconds)).ok()?;
+        Timestamp::parse(&format!("{civil}Z")).ok()
+    }
+
+    /// The present instant on this machine's clock, in milliseconds.
+    pub fn now() -> Timestamp {
+        Timestamp::parse(&format!("{:.3}", jiff::Timestamp::now())).expect("the clock shows a year up to 9999")
     }
 
     /// The text as it was sent.
@@ -77,7 +91,7 @@ fn parse_moment(text: &[u8]) -> Option<Moment> {
         [number(5, 7), number(8, 10), number(11, 13), number(14, 16), number(17, 19)]
             .map(|two_digits| two_digits as i8); // at most 99
     let civil = DateTime::new(year, month, day, hour, minute, second, 0).ok()?;
-    let since_epoch = civil.duration_since(DateTime::constant(1970, 1, 1, 0, 0, 0, 0));
+    let since_epoch = civil.duration_since(EPOCH);
     Some(Moment { us: since_epoch.as_secs() * 1_000_000 + nanoseconds / 1_000, ns: nanoseconds % 1_000 })
 }
 
@@ -97,6 +111,23 @@ mod tests {
 
     fn moment(text: &str) -> Option<Moment> {
         Timestamp::parse(text).ok().map(|timestamp| timestamp.moment())
+    }
+
+    #[test]
+    fn unix_seconds_are_an_instant_from_1970_to_9999() {
+        for (seconds, text) in [
+            (0, Some("1970-01-01T00:00:00Z")),
+            (1_790_416_800, Some("2026-09-26T10:00:00Z")),
+            (253_402_300_799, Some("9999-12-31T23:59:59Z")),
+            (253_402_300_800, None),
+            (-1, None),
+            (i64::MAX, None),
+            (i64::MIN, None),
+        ] {
+            let timestamp = Timestamp::of_unix_s(seconds);
+            assert_eq!(timestamp.as_ref().map(Timestamp::as_str), text, "{seconds}");
+            assert!(timestamp.is_none_or(|timestamp| timestamp.moment() == Moment { us: seconds * 1_000_000, ns: 0 }));
+        }
     }
 
     #[test]

@@ -8,6 +8,8 @@ pub mod standard;
 
 pub mod native;
 
+pub mod meta;
+
 mod signature;
 
 pub use signature::{MatchedSecret, Secret, Secrets, SignatureFault, Verified};
@@ -16,6 +18,8 @@ use crate::delivery::{Delivery, Source};
 use crate::metrics::{Counters, metrics};
 use crate::path::Path;
 use crate::reply::Fault;
+use crate::timestamp::Timestamp;
+use meta::{Meta, Statuses};
 
 metrics! {
     static MATCHES: Counters<MatchedSecret, { MatchedSecret::ALL.len() }> =
@@ -29,6 +33,8 @@ pub struct Sources {
     pub native: Option<Secrets>,
     /// `STANDARD_WEBHOOKS_SECRET` and `STANDARD_WEBHOOKS_SECRET_PREVIOUS`.
     pub standard: Option<Secrets>,
+    /// `META_APP_SECRET` and what goes with it.
+    pub meta: Option<Meta>,
 }
 
 /// Why a delivery was refused.
@@ -41,10 +47,16 @@ pub enum Rejection {
 }
 
 impl Source {
+    /// The one that delivers to a path; of several, the native one.
+    pub fn at(path: Path) -> Option<Source> {
+        Source::ALL.into_iter().find(|source| source.path() == path)
+    }
+
     /// Where it delivers to.
     pub fn path(self) -> Path {
         match self {
             Source::Native | Source::Standard => Path::Webhook,
+            Source::Meta => Path::WebhookMeta,
         }
     }
 
@@ -53,6 +65,7 @@ impl Source {
         match self {
             Source::Native => &[native::FIELD],
             Source::Standard => standard::FIELDS,
+            Source::Meta => &[meta::FIELD],
         }
     }
 
@@ -62,6 +75,9 @@ impl Source {
             Source::Native => Secret::new(value)
                 .ok_or_else(|| "it is empty. Set it to the secret that the sender signs with".to_owned()),
             Source::Standard => standard::secret(value),
+            // It is printable text, so white space around it comes from a file or from copying.
+            Source::Meta => Secret::new(value.trim_ascii())
+                .ok_or_else(|| "it is empty. Set it to the app secret of Meta's dashboard".to_owned()),
         }
     }
 }
@@ -78,6 +94,7 @@ impl Sources {
         match source {
             Source::Native => self.native.as_ref(),
             Source::Standard => self.standard.as_ref(),
+            Source::Meta => self.meta.as_ref().map(|meta| &meta.secrets),
         }
     }
 }
@@ -90,19 +107,25 @@ pub fn signature_field(name: &str) -> Option<&'static str> {
 
 /// Checks the signature of a delivery in its header fields, counts which secret it was made with, and parses the body.
 pub fn receive(source: Source, sources: &Sources, fields: &[(&str, &str)], body: &[u8]) -> Result<Delivery, Rejection> {
-    let secrets = sources.secrets(source).ok_or(Rejection::InvalidSignature(SignatureFault::NoSecret))?;
+    const NO_SECRET: Rejection = Rejection::InvalidSignature(SignatureFault::NoSecret);
+    let secrets = sources.secrets(source).ok_or(NO_SECRET)?;
     let verified = match source {
         Source::Native => native::verify(secrets, fields, body),
         Source::Standard => standard::verify(secrets, fields, body, standard::clock_s()),
+        Source::Meta => meta::verify(secrets, fields, body),
     };
     let (verified, matched) = verified.map_err(Rejection::InvalidSignature)?;
     MATCHES.count(matched);
     match source {
         Source::Native | Source::Standard => {
-            native::parse(verified).map(|message| Delivery { messages: vec![message], ..Delivery::empty(source) })
+            let message = native::parse(verified).map_err(Rejection::Invalid)?;
+            Ok(Delivery { messages: vec![message], ..Delivery::empty(source) })
+        }
+        Source::Meta => {
+            let statuses = sources.meta.as_ref().map_or(Statuses::Keep, |meta| meta.statuses);
+            Ok(meta::parse(verified, fields, statuses, &Timestamp::now()))
         }
     }
-    .map_err(Rejection::Invalid)
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@ use crate::command::{Failure, print, tell};
 use crate::config::Config;
 use crate::delivery::Source;
 use crate::reply::request_id;
+use crate::timestamp::Timestamp;
 use serde::Serialize;
+use serde_json::json;
 
 /// A message to send, as it was put on the command line. Nothing of it is checked: the service says what is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,29 +46,49 @@ impl Default for Draft {
 
 /// The native format (src/webhook/native.rs), with whatever was given.
 #[derive(Serialize)]
-struct Body {
-    message_id: String,
-    from: String,
-    to: String,
-    ts: String,
-    text: String,
+struct Body<'a> {
+    message_id: &'a str,
+    from: &'a str,
+    to: &'a str,
+    ts: &'a str,
+    text: &'a str,
+}
+
+/// The body in the format of the source.
+fn body(draft: &Draft, message_id: &str, ts: &str) -> String {
+    let Draft { from, to, text, .. } = draft;
+    let body = match draft.source {
+        Source::Native | Source::Standard => serde_json::to_string(&Body { message_id, from, to, ts, text }),
+        Source::Meta => {
+            let timestamp = Timestamp::parse(ts).map_or_else(
+                |_| ts.to_owned(), // the service decides what it is
+                |ts| ts.moment().us.div_euclid(1_000_000).to_string(),
+            );
+            let [from, to] = [from, to].map(|number| number.strip_prefix('+').unwrap_or(number));
+            let text = json!({ "body": text });
+            let message =
+                json!({ "from": from, "id": message_id, "timestamp": timestamp, "type": "text", "text": text });
+            let metadata = json!({ "display_phone_number": to });
+            let value = json!({ "messaging_product": "whatsapp", "metadata": metadata, "messages": [message] });
+            let change = json!({ "field": "messages", "value": value });
+            let envelope =
+                json!({ "object": "whatsapp_business_account", "entry": [{ "id": "0", "changes": [change] }] });
+            serde_json::to_string(&envelope)
+        }
+    };
+    body.expect("text is written to memory")
 }
 
 pub(super) fn send(draft: Draft) -> Result<(), Failure> {
     let secret = sign::secret(draft.source)?;
+    let id = draft.id.clone().unwrap_or_else(|| format!("send-{}", request_id()));
+    let ts = draft.ts.clone().unwrap_or_else(|| Timestamp::now().as_str().to_owned());
+    let body = body(&draft, &id, &ts);
     let url = match draft.url {
         Some(url) => url,
         None => Url::of(reachable(Config::listen_address()?)),
     };
     let (authority, path) = (url.authority(), url.path_or(draft.source.path().label()));
-    let body = Body {
-        message_id: draft.id.unwrap_or_else(|| format!("send-{}", request_id())),
-        from: draft.from,
-        to: draft.to,
-        ts: draft.ts.unwrap_or_else(|| format!("{:.3}", jiff::Timestamp::now())),
-        text: draft.text,
-    };
-    let body = serde_json::to_string(&body).expect("text is written to memory");
     tell(&format!("POST http://{authority}{path} {body}"));
     let signature = sign::fields(draft.source, &secret, body.as_bytes());
     let signature: String = signature.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();

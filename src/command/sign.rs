@@ -4,14 +4,16 @@ use crate::command::{Failure, print, read_all};
 use crate::config::Config;
 use crate::delivery::Source;
 use crate::reply::request_id;
-use crate::webhook::{Secret, native, standard};
+use crate::webhook::{Secret, meta, native, standard};
 use std::path::Path;
 
 /// How a body is signed, and what is printed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signing {
-    /// For the native source.
-    Native {
+    /// A signature over the body alone.
+    Body {
+        /// The native source, or Meta.
+        source: Source,
         /// The header line, not only the value.
         header: bool,
     },
@@ -26,10 +28,13 @@ pub enum Signing {
 
 pub(super) fn sign(signing: Signing, file: Option<&Path>) -> Result<(), Failure> {
     let fields = match signing {
-        Signing::Native { header: false } => {
-            return print(&format!("{}\n", native::sign(&secret(Source::Native)?, &read_all(file)?)));
+        Signing::Body { source, header } => {
+            let fields = fields(source, &secret(source)?, &read_all(file)?);
+            if !header {
+                return print(&fields.iter().map(|(_, value)| format!("{value}\n")).collect::<String>());
+            }
+            fields
         }
-        Signing::Native { header: true } => fields(Source::Native, &secret(Source::Native)?, &read_all(file)?),
         Signing::Standard { id, timestamp_s } => {
             let (id, timestamp_s) = (id.unwrap_or_else(new_id), timestamp_s.unwrap_or_else(standard::clock_s));
             standard::sign(&secret(Source::Standard)?, &id, timestamp_s, &read_all(file)?).to_vec()
@@ -43,6 +48,7 @@ pub(super) fn fields(source: Source, secret: &Secret, body: &[u8]) -> Vec<(&'sta
     match source {
         Source::Native => vec![(native::FIELD, native::sign(secret, body))],
         Source::Standard => standard::sign(secret, &new_id(), standard::clock_s(), body).to_vec(),
+        Source::Meta => vec![(meta::FIELD, meta::sign(secret, body))],
     }
 }
 

@@ -10,23 +10,25 @@ use crate::command::{Failure, print, read_all};
 use crate::config::Config;
 use crate::delivery::Source;
 use crate::webhook::standard::{BASE64, clock_s};
-use crate::webhook::{Secret, Secrets, native};
+use crate::webhook::{Secret, Secrets, meta, native};
 use base64::Engine;
 use std::path::Path;
 
-/// `signature` is the value or the header line of the native source, or the header lines of Standard Webhooks.
+/// `signature` is the value or the header line of the native source or of Meta, or the header lines of Standard Webhooks.
 pub(super) fn verify(source: Source, signature: &str, file: Option<&Path>) -> Result<(), Failure> {
     let (current, text) = Config::secret(source)?;
     let previous = Config::previous_secret(source)?;
     let body = read_all(file)?;
     let fields = match source {
         Source::Native => vec![(native::FIELD, value(signature))],
+        Source::Meta => vec![(meta::FIELD, value(signature))],
         Source::Standard => standard::fields(signature),
     };
     let verified = |secret: &Secret| {
         let secrets = Secrets { current: secret.clone(), previous: None };
         let verified = match source {
             Source::Native => native::verify(&secrets, &fields, &body),
+            Source::Meta => meta::verify(&secrets, &fields, &body),
             Source::Standard => crate::webhook::standard::verify(&secrets, &fields, &body, clock_s()),
         };
         verified.map(|_| ())
@@ -39,7 +41,7 @@ pub(super) fn verify(source: Source, signature: &str, file: Option<&Path>) -> Re
         return print(&format!("the signature matches, by {name}\n"));
     }
     let reason = match source {
-        Source::Native => reason(&text, value(signature), &body),
+        Source::Native | Source::Meta => reason(&text, value(signature), &body),
         Source::Standard => standard::reason(fault, &current, &text, &fields, &body),
     };
     Err(Failure::failed(format!("the signature does not match: {reason}")))
@@ -49,7 +51,9 @@ pub(super) fn verify(source: Source, signature: &str, file: Option<&Path>) -> Re
 fn value(given: &str) -> &str {
     let given = given.trim_matches(['\r', '\n']);
     match given.split_once(':') {
-        Some((name, value)) if name.eq_ignore_ascii_case(native::FIELD) => value,
+        Some((name, value)) if [native::FIELD, meta::FIELD].iter().any(|field| field.eq_ignore_ascii_case(name)) => {
+            value
+        }
         _ => given,
     }
 }

@@ -7,6 +7,7 @@ use super::settings_file;
 use crate::access::AllowedHosts;
 use crate::gate::{Limits, TrustedProxies};
 use crate::log::Level;
+use crate::webhook::meta::Statuses;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -56,7 +57,7 @@ settings! {
     WEBHOOK_INBOX_SETTINGS: Text<()> { meaning: "the settings file, only from the environment",
         form: "a file that exists", parse: |_| Some(()), default: settings_file::DEFAULT_PATH } // which may be missing
     WEBHOOK_SECRET: Confidential { meaning: "the secret that a sender of the native format signs with",
-        without: "required, or else STANDARD_WEBHOOKS_SECRET" }
+        without: "required, or else STANDARD_WEBHOOKS_SECRET or META_APP_SECRET" }
     WEBHOOK_SECRET_PREVIOUS: Confidential { meaning: "the secret before it, whose signatures are accepted too",
         without: "none" }
     STANDARD_WEBHOOKS_SECRET: Confidential {
@@ -64,6 +65,14 @@ settings! {
         without: "none: those header fields are not looked at" }
     STANDARD_WEBHOOKS_SECRET_PREVIOUS: Confidential { meaning: "the secret before it, whose signatures are accepted too",
         without: "none" }
+    META_APP_SECRET: Confidential { meaning: "the app secret in Meta's dashboard, which WhatsApp's deliveries are signed with",
+        without: "none: the path of Meta is 404" }
+    META_APP_SECRET_PREVIOUS: Confidential { meaning: "the secret before it, whose signatures are accepted too",
+        without: "none" }
+    META_VERIFY_TOKEN: Confidential { meaning: "a token of your choice, which Meta's dashboard asks for beside the callback URL",
+        without: "none: that verification is 404" }
+    META_STATUSES: Text<Statuses> { meaning: "whether Meta's statuses of outgoing messages are stored",
+        form: "keep or drop", parse: Statuses::named, default: "keep" }
     READ_TOKEN: Confidential { meaning: "what /messages, /arrivals, /stats and /metrics require as Authorization: Bearer …",
         without: "none: every client may read" }
     ALLOWED_HOSTS: Text<AllowedHosts> {

@@ -2,6 +2,7 @@
 
 use crate::answer::{Answer, Asked, Delivered, WebhookResult};
 use crate::closed_set::closed_set;
+use crate::delivery::Source;
 use crate::path::Path;
 use crate::reply::{Reply, Status};
 
@@ -41,7 +42,7 @@ closed_set! {
 pub(super) fn answer(rejection: Rejection, asked: Asked<'_>) -> Answer {
     let (method, path) = (asked.method.unwrap_or_default(), asked.path.unwrap_or_default());
     let route = Path::route(method, path);
-    let is_delivery = route.as_ref().is_ok_and(|path| path.is_delivery(method));
+    let source = route.as_ref().ok().filter(|path| path.is_delivery(method)).and_then(|path| Source::at(*path));
     let reply = match (rejection, route) {
         (Rejection::Unrouted, Err(reply)) => reply,
         _ => reply(rejection),
@@ -51,7 +52,7 @@ pub(super) fn answer(rejection: Rejection, asked: Asked<'_>) -> Answer {
         Status::ServiceUnavailable => Some(WebhookResult::Unavailable),
         _ => None,
     };
-    let delivery = result.filter(|_| is_delivery).map(|result| Delivered { result, message_id: None });
+    let delivery = result.zip(source).map(|(result, source)| Delivered { source, result, message_id: None });
     Answer { reply, delivery, reason: Some(rejection.label().to_owned()) }
 }
 

@@ -1,6 +1,6 @@
 //! The native source: `X-Signature` over the raw body in hex, and one message in one JSON object.
 
-use super::signature::{MatchedSecret, Secret, Secrets, SignatureFault, Verified, only};
+use super::signature::{MatchedSecret, Secret, Secrets, SignatureFault, Verified, hex_tag, only};
 use crate::message::{Message, MessageId, Msisdn, Text};
 use crate::reply::{Fault, Refusal};
 use crate::timestamp::Timestamp;
@@ -24,19 +24,7 @@ pub fn verify<'a>(
     fields: &[(&str, &str)],
     body: &'a [u8],
 ) -> Result<(Verified<'a>, MatchedSecret), SignatureFault> {
-    secrets.verify(&[tag(only(fields, FIELD)?)?], b"", body)
-}
-
-/// 64 hex digits in either case, with `sha256=` before them or not.
-fn tag(signature: &str) -> Result<[u8; 32], SignatureFault> {
-    let digits = signature.strip_prefix("sha256=").unwrap_or(signature);
-    let mut tag = [0; 32];
-    match hex::decode_to_slice(digits, &mut tag) {
-        Ok(()) => Ok(tag),
-        Err(_) if digits.is_empty() => Err(SignatureFault::Missing),
-        Err(_) if digits.bytes().all(|byte| byte.is_ascii_hexdigit()) => Err(SignatureFault::Length),
-        Err(_) => Err(SignatureFault::NotHex),
-    }
+    secrets.verify(&[hex_tag(only(fields, FIELD)?)?], b"", body)
 }
 
 /// Reads a verified body. `Err` lists every field that is wrong, in the order of the contract's table.

@@ -149,6 +149,18 @@ pub(super) fn only<'a>(fields: &[(&str, &'a str)], name: &str) -> Result<&'a str
     }
 }
 
+/// 64 hex digits in either case, with `sha256=` before them or not.
+pub(super) fn hex_tag(signature: &str) -> Result<[u8; 32], SignatureFault> {
+    let digits = signature.strip_prefix("sha256=").unwrap_or(signature);
+    let mut tag = [0; 32];
+    match hex::decode_to_slice(digits, &mut tag) {
+        Ok(()) => Ok(tag),
+        Err(_) if digits.is_empty() => Err(SignatureFault::Missing),
+        Err(_) if digits.bytes().all(|byte| byte.is_ascii_hexdigit()) => Err(SignatureFault::Length),
+        Err(_) => Err(SignatureFault::NotHex),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,6 +16,7 @@ import tempfile
 from support import ROOT, Service, binary_argument, check, check_equal, message, sign, tool
 
 RUN_SECONDS = 300
+META_PATH = "/webhook/meta"
 
 
 def check_example(document):
@@ -32,7 +33,7 @@ def example_of(path):
 
 def check_head(service, document):
     for path, operations in document["paths"].items():
-        if "get" not in operations:
+        if "get" not in operations or path == META_PATH:  # the handshake, without its parameters
             continue
         path = example_of(path)
         status, fields, body = service.request("HEAD", path)

@@ -2,7 +2,8 @@
 
 Usage: python3 tests/deploy/proxies.py PATH_OF_THE_BINARY
 
-For each: signed bodies get through unchanged, the largest body too and one byte more does not, nothing but /webhook is
+For each: signed bodies get through unchanged, the largest body too and one byte more does not, nothing but /webhook and
+/webhook/meta is
 passed on, the log names the client and not the proxy nor what the client made up, and when the service is down the
 sender is told to come again. The client connects from 127.0.0.2, so that it can be told from the proxy. Seconds.
 """
@@ -115,7 +116,8 @@ def body_of(length):
 def check_proxy(binary, proxy_class):
     name = proxy_class.__name__
     with tempfile.TemporaryDirectory() as directory:
-        with Service(binary, directory, TRUSTED_PROXIES="127.0.0.1") as service:
+        meta = {"META_APP_SECRET": "app secret", "META_VERIFY_TOKEN": "token"}
+        with Service(binary, directory, TRUSTED_PROXIES="127.0.0.1", **meta) as service:
             with proxy_class(directory, service) as proxy:
                 check_through(name, proxy, service)
                 check_equal(service.stop(), 0, "the service ends in order")
@@ -145,6 +147,12 @@ def check_through(name, proxy, service):
         status, _, answer = proxy.request("GET", target)
         found = (status, json.loads(answer))
         check_equal(found, (404, {"detail": "Not Found"}), f"{name} does not pass on {target}")
+    handshake = "/webhook/meta?hub.mode=subscribe&hub.verify_token=token&hub.challenge=1158201444"
+    status, _, answer = proxy.request("GET", handshake)
+    check_equal((status, answer), (200, b"1158201444"), f"Meta's handshake gets through {name}")
+    signature = {"X-Hub-Signature-256": f"sha256={sign(body, 'app secret')}"}
+    status = proxy.request("POST", "/webhook/meta", body, signature)[0]
+    check_equal(status, 200, f"a delivery of Meta gets through {name}")
     check_equal(proxy.request("GET", "/webhook")[0], 405, f"a wrong method gets through {name} as such")
 
     forged = message("forged")

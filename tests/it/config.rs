@@ -233,7 +233,7 @@ fn help_and_version_need_no_settings() {
     let serve = run(program().args(["serve", "--help"])).stdout;
     for part in [
         "  DATABASE_URL (sqlite:////data/app.db)\n",
-        "  WEBHOOK_SECRET (required, or else STANDARD_WEBHOOKS_SECRET)\n",
+        "  WEBHOOK_SECRET (required, or else STANDARD_WEBHOOKS_SECRET or META_APP_SECRET)\n",
         ", 1 to 1073741824\n",
     ] {
         assert!(serve.contains(part), "no {part:?}\n{serve}");

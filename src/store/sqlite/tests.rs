@@ -512,6 +512,7 @@ fn a_page_is_that_of_sorting_all_messages_whatever_the_question() {
             assert_eq!(page.next.is_some(), behind.len() > limit, "{selection:?}");
         }
     }
+}
 
 /// A provider's delivery of these messages, each with a place in the body, and these statuses.
 fn provided(ids: &[u32], statuses: &[&str]) -> Delivery {

@@ -1,0 +1,377 @@
+//! GET and POST /webhook/meta: the handshake, and WhatsApp's messages and statuses as Meta sends them.
+
+use crate::commands::command_with_input;
+use crate::harness::{Connection, Database, Directory, Reply, Server, delivery, ids, json, program, run, sign, until};
+use serde_json::{Value, json};
+
+const APP_SECRET: &str = "0123456789abcdef0123456789abcdef";
+const NEXT_SECRET: &str = "fedcba9876543210fedcba9876543210";
+const TOKEN: &str = "vibe coding";
+
+fn configured(settings: &[(&str, &str)]) -> Server {
+    let own = [("META_APP_SECRET", APP_SECRET), ("META_VERIFY_TOKEN", TOKEN)];
+    Server::with(&own.into_iter().chain(settings.iter().copied()).collect::<Vec<_>>())
+}
+
+fn post_signed(server: &Server, secret: &str, body: &str) -> Reply {
+    let signature = format!("sha256={}", sign(secret, body));
+    server.request("POST", "/webhook/meta", &[("X-Hub-Signature-256", &signature)], body.as_bytes())
+}
+
+#[track_caller]
+fn deliver(server: &Server, body: &str) -> Reply {
+    let reply = post_signed(server, APP_SECRET, body);
+    assert_eq!((reply.status, reply.text().as_str()), (200, r#"{"status":"ok"}"#), "{body}\nreply: {reply:?}");
+    reply
+}
+
+/// An envelope with this `value` in its only change.
+fn envelope(value: Value) -> String {
+    let mut whole = json!({
+        "messaging_product": "whatsapp",
+        "metadata": { "display_phone_number": "12025550100", "phone_number_id": "200000000000002" },
+    });
+    whole.as_object_mut().unwrap().extend(value.as_object().unwrap().clone());
+    let change = json!({ "field": "messages", "value": whole });
+    json!({ "object": "whatsapp_business_account", "entry": [{ "id": "1", "changes": [change] }] }).to_string()
+}
+
+fn text_message(id: &str) -> Value {
+    json!({ "from": "12025550143", "id": id, "timestamp": "1790416800", "type": "text", "text": { "body": "Hello" } })
+}
+
+fn one_message(id: &str) -> String {
+    envelope(json!({ "messages": [text_message(id)] }))
+}
+
+fn result(server: &Server, result: &str) -> f64 {
+    server.metric(&format!("inbox_deliveries_total{{source=\"meta\",result=\"{result}\"}}"))
+}
+
+#[test]
+fn the_handshake_is_answered_with_the_challenge_alone() {
+    let server = configured(&[]);
+    let right = "/webhook/meta?hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token=vibe%20coding";
+    let reply = server.get(right);
+    assert_eq!((reply.status, reply.text().as_str()), (200, "1158201444"));
+    assert_eq!(reply.field("Content-Type"), Some("text/plain; charset=utf-8"));
+    assert_eq!(reply.field("X-Content-Type-Options"), Some("nosniff"));
+    assert_eq!(server.request("HEAD", right, &[], b"").status, 200);
+    for (part, other) in [("subscribe", "x"), ("vibe", "Vibe"), ("1158201444", "%0D%0A"), ("hub.challenge", "c")] {
+        let reply = server.get(&right.replace(part, other));
+        assert_eq!(reply.status, 403, "{part}: {other}\nreply: {reply:?}");
+        assert!(server.log_line(&reply)["reason"].is_string());
+    }
+    assert_eq!(server.get("/webhook/meta").status, 403);
+    assert!(!server.log().contains("coding"), "the token is in the log:\n{}", server.log());
+}
+
+#[test]
+fn what_is_not_configured_is_not_found() {
+    let handshake = "/webhook/meta?hub.mode=subscribe&hub.challenge=1&hub.verify_token=";
+    let server = Server::start();
+    assert_eq!(server.get(handshake).status, 404);
+    assert_eq!(post_signed(&server, APP_SECRET, &one_message("m1")).status, 404);
+    let server = Server::with(&[("META_APP_SECRET", APP_SECRET)]);
+    assert_eq!(server.get(handshake).status, 404);
+    deliver(&server, &one_message("m1"));
+    let server = Server::with(&[("META_VERIFY_TOKEN", TOKEN)]);
+    assert_eq!(server.get(&format!("{handshake}vibe%20coding")).status, 404);
+    until("the log warns", || server.log().contains("META_VERIFY_TOKEN is not used"));
+}
+
+#[test]
+fn with_meta_alone_the_service_starts_and_native_deliveries_are_401() {
+    let server = configured(&[("WEBHOOK_SECRET", "")]);
+    deliver(&server, &one_message("m1"));
+    assert_eq!(server.deliver(delivery("m2")).status, 401);
+    assert_eq!(server.message_ids(), ["m1"]);
+}
+
+#[test]
+fn a_delivery_is_stored_only_with_a_right_signature_of_either_secret() {
+    let server = configured(&[("META_APP_SECRET", NEXT_SECRET), ("META_APP_SECRET_PREVIOUS", APP_SECRET)]);
+    for (secret, status) in [(NEXT_SECRET, 200), (APP_SECRET, 200), ("other", 401)] {
+        assert_eq!(post_signed(&server, secret, &one_message(secret)).status, status, "{secret}");
+    }
+    let body = one_message("m1");
+    let native = [("X-Signature", sign(APP_SECRET, &body))];
+    for fields in [&[][..], &[(native[0].0, native[0].1.as_str())]] {
+        let reply = server.request("POST", "/webhook/meta", fields, body.as_bytes());
+        assert_eq!((reply.status, reply.text().as_str()), (401, r#"{"detail":"invalid signature"}"#));
+        assert_eq!(server.log_line(&reply)["reason"], "missing");
+    }
+    let hub = format!("sha256={}", sign(NEXT_SECRET, &body));
+    assert_eq!(server.request("POST", "/webhook", &[("X-Hub-Signature-256", &hub)], body.as_bytes()).status, 401);
+    assert_eq!(server.message_ids(), [APP_SECRET, NEXT_SECRET]);
+    assert_eq!(result(&server, "invalid_signature"), 3.0);
+    assert_eq!(server.metric(r#"inbox_signature_matches_total{secret="previous"}"#), 1.0);
+}
+
+#[test]
+fn messages_are_listed_and_counted_beside_native_ones() {
+    let server = configured(&[]);
+    server.deliver(delivery("m0"));
+    let items = json!([
+        text_message("wamid.T1"),
+        { "from": "12025550143", "id": "wamid.T2", "timestamp": "1790416920", "type": "image",
+          "image": { "caption": "this colour", "id": "9" } },
+        { "from_user_id": "ES.2", "id": "wamid.T3", "timestamp": "1790416930", "type": "text", "text": { "body": "?" } },
+        { "id": "wamid.T4", "timestamp": "1790416940", "type": "hologram" },
+    ]);
+    deliver(&server, &envelope(json!({ "messages": items })));
+    let item = |id: &str, from: &str, ts: &str, text: Value| json!({ "message_id": id, "from": from, "to": "+12025550100", "ts": ts, "text": text });
+    assert_eq!(
+        server.items("")[1..],
+        [
+            item("wamid.T1", "+12025550143", "2026-09-26T10:00:00Z", json!("Hello")),
+            item("wamid.T2", "+12025550143", "2026-09-26T10:02:00Z", json!("this colour")),
+            item("wamid.T3", "ES.2", "2026-09-26T10:02:10Z", json!("?")),
+            item("wamid.T4", "unknown", "2026-09-26T10:02:20Z", json!(null)),
+        ]
+    );
+    assert_eq!(ids(&server.items("from=%2B12025550143")), ["wamid.T1", "wamid.T2"]);
+    assert_eq!(ids(&server.items("from=ES.2")), ["wamid.T3"]);
+    let stats = server.get("/stats").json();
+    assert_eq!((&stats["total_messages"], &stats["senders_count"]), (&json!(5), &json!(4)));
+    for (labels, count) in [
+        (r#"{source="native",type="text"}"#, 1.0),
+        (r#"{source="meta",type="text"}"#, 2.0),
+        (r#"{source="meta",type="image"}"#, 1.0),
+        (r#"{source="meta",type="other"}"#, 1.0),
+    ] {
+        assert_eq!(server.metric(&format!("inbox_messages_total{labels}")), count, "{labels}");
+    }
+}
+
+#[test]
+fn a_text_of_any_length_is_stored() {
+    let server = configured(&[]);
+    let long = "é".repeat(1 << 20);
+    let mut message = text_message("m1");
+    message["text"]["body"] = json!(long);
+    deliver(&server, &envelope(json!({ "messages": [message] })));
+    assert_eq!(server.items("")[0]["text"], json!(long));
+}
+
+#[test]
+fn whatever_an_authentic_delivery_holds_it_is_200_and_kept() {
+    let server = configured(&[]);
+    let bodies = [
+        "",
+        "[]",
+        "{}",
+        "{",
+        "\u{0}",
+        r#"{"object":"page","entry":[]}"#,
+        r#"{"object":"whatsapp_business_account"}"#,
+        r#"{"object":"whatsapp_business_account","entry":[{"changes":[{"field":"account_update","value":{}}]}]}"#,
+        &envelope(json!({ "messages": [{}, 7, { "id": "" }], "statuses": [{}] })),
+        &("[".repeat(100_000) + &"]".repeat(100_000)),
+    ];
+    for body in bodies {
+        let reply = deliver(&server, body);
+        assert_eq!(server.log_line(&reply)["result"], "ignored", "{body}");
+    }
+    assert_eq!(server.items(""), Vec::<Value>::new());
+    assert_eq!(result(&server, "ignored"), bodies.len() as f64);
+    assert_eq!(server.metric(r#"webhook_requests_total{result="ignored"}"#), bodies.len() as f64);
+    assert_eq!(server.metric("inbox_items_ignored_total"), 4.0);
+    let database = Database::open(server.database());
+    assert_eq!(database.number("SELECT COUNT(*) FROM deliveries"), bodies.len() as i64);
+}
+
+#[test]
+fn a_delivery_is_kept_byte_for_byte_and_each_message_knows_its_place() {
+    let server = configured(&[]);
+    let body =
+        envelope(json!({ "messages": [text_message("wamid.T1"), text_message("wamid.T2")] })).replace(':', " : ");
+    deliver(&server, &body);
+    server.deliver(delivery("m1"));
+    let database = Database::open(server.database());
+    let text = |sql: &str| database.text(sql);
+    assert_eq!(text("SELECT CAST(body AS TEXT) FROM deliveries"), body);
+    assert_eq!(
+        text("SELECT source || ' ' || fields FROM deliveries"),
+        format!("meta X-Hub-Signature-256: sha256={}", sign(APP_SECRET, &body))
+    );
+    for id in ["wamid.T1", "wamid.T2"] {
+        let item = text(&format!(
+            "SELECT CAST(substr(body, at + 1, bytes) AS TEXT) FROM details JOIN messages USING (seq)
+             JOIN deliveries ON id = delivery WHERE message_id = '{id}'"
+        ));
+        assert!(body.contains(&item) && json(&item)["id"] == id, "{item}");
+    }
+    assert_eq!(database.number("SELECT COUNT(*) FROM details"), 2);
+}
+
+#[test]
+fn the_same_delivery_again_changes_nothing() {
+    let server = configured(&[]);
+    let status =
+        json!({ "id": "wamid.OUT1", "status": "sent", "timestamp": "1790416800", "recipient_id": "12025550143" });
+    let messages = [text_message("wamid.T1"), text_message("wamid.T1"), text_message("wamid.T2")];
+    let body = envelope(json!({ "messages": messages, "statuses": [status] }));
+    let first = deliver(&server, &body);
+    assert_eq!(server.log_line(&first)["result"], "created");
+    let again = deliver(&server, &body);
+    assert_eq!(server.log_line(&again)["result"], "duplicate");
+    std::thread::scope(|scope| {
+        for _ in 0..10 {
+            scope.spawn(|| deliver(&server, &body));
+        }
+    });
+    assert_eq!(ids(&server.items("")), ["wamid.T1", "wamid.T2"]);
+    let database = Database::open(server.database());
+    for (table, count) in [("deliveries", 1), ("details", 2), ("statuses", 1)] {
+        assert_eq!(database.number(&format!("SELECT COUNT(*) FROM {table}")), count, "{table}");
+    }
+    assert_eq!((result(&server, "created"), result(&server, "duplicate")), (1.0, 11.0));
+}
+
+/// Ten connections deliver overlapping batches in orders of their own.
+#[test]
+fn of_shuffled_overlapping_batches_each_message_and_status_is_stored_once() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let server = configured(&[]);
+    std::thread::scope(|scope| {
+        for thread in 0..10 {
+            let server = &server;
+            scope.spawn(move || {
+                let mut random = fastrand::Rng::with_seed(seed ^ thread);
+                let mut connection = Connection::open(server.address()).expect("the server accepts");
+                let mut order: Vec<usize> = (0..100).collect();
+                random.shuffle(&mut order);
+                for batch in order.chunks(7) {
+                    let message = |id: &usize| text_message(&format!("wamid.T{id:02}"));
+                    let status = |id: &usize| {
+                        json!({ "id": format!("wamid.O{id}"), "status": "read", "recipient_id": "12025550143" })
+                    };
+                    let body = envelope(json!({
+                        "messages": batch.iter().map(message).collect::<Vec<_>>(),
+                        "statuses": batch.iter().map(status).collect::<Vec<_>>(),
+                    }));
+                    let signature = format!("sha256={}", sign(APP_SECRET, &body));
+                    let fields = [("X-Hub-Signature-256", signature.as_str())];
+                    let reply = connection.request("POST", "/webhook/meta", &fields, body.as_bytes());
+                    assert_eq!(reply.status, 200, "reply: {reply:?}");
+                }
+            });
+        }
+    });
+    let expected: Vec<String> = (0..100).map(|id| format!("wamid.T{id:02}")).collect();
+    assert_eq!(ids(&server.items("")), expected);
+    let database = Database::open(server.database());
+    assert_eq!(database.number("SELECT COUNT(*) FROM statuses"), 100);
+    assert_eq!(database.number("SELECT COUNT(*) FROM details JOIN deliveries ON id = delivery"), 100);
+    assert_eq!(server.get("/stats").json()["total_messages"], 100);
+}
+
+#[test]
+fn an_envelope_of_1000_updates_is_one_delivery() {
+    let server = configured(&[]);
+    let padding = "x".repeat(2500);
+    let messages: Vec<Value> = (0..1000)
+        .map(|index| {
+            let mut message = text_message(&format!("wamid.T{}", index % 500));
+            message["padding"] = json!(padding);
+            message
+        })
+        .collect();
+    let body = envelope(json!({ "messages": messages }));
+    assert!(body.len() > 2_500_000, "{}", body.len());
+    deliver(&server, &body);
+    assert_eq!(server.get("/stats").json()["total_messages"], 500);
+    assert_eq!(server.metric("inbox_commit_messages_sum"), 1000.0);
+}
+
+#[test]
+fn a_body_beyond_the_bound_is_413_and_counted_for_meta() {
+    let server = configured(&[("MAX_BODY_BYTES", "1000")]);
+    assert_eq!(post_signed(&server, APP_SECRET, &"x".repeat(1001)).status, 413);
+    assert_eq!(result(&server, "too_large"), 1.0);
+}
+
+#[test]
+fn statuses_are_stored_once_each_unless_they_are_to_be_dropped() {
+    let status = |word: &str, recipient: &str| {
+        json!({ "id": "wamid.OUT1", "status": word, "timestamp": "1790416800", "recipient_id": recipient,
+                "errors": [{ "code": 131_047 }] })
+    };
+    let statuses = [status("read", "1"), status("sent", "1"), status("sent", "2"), status("sent", "1")];
+    let body = envelope(json!({ "statuses": statuses }));
+    let server = configured(&[]);
+    deliver(&server, &body);
+    let database = Database::open(server.database());
+    let rows = database
+        .text("SELECT group_concat(seq || ' ' || status || ' ' || recipient || ' ' || error_code) FROM statuses");
+    assert_eq!(rows, "1 read +1 131047,2 sent +1 131047,3 sent +2 131047");
+
+    let server = configured(&[("META_STATUSES", "drop")]);
+    let reply = deliver(&server, &body);
+    assert_eq!(server.log_line(&reply)["result"], "ignored");
+    let database = Database::open(server.database());
+    assert_eq!(database.number("SELECT (SELECT COUNT(*) FROM statuses) + (SELECT COUNT(*) FROM deliveries)"), 0);
+}
+
+#[test]
+fn the_log_shows_only_the_end_of_an_id() {
+    let server = configured(&[]);
+    let id = "wamid.HBgLMTIwMjU1NTAxNDMVAgASGBQzQUQwNjY5MDAxMjM0NTY3ODkwMQA=";
+    let reply = deliver(&server, &one_message(id));
+    let line = server.log_line(&reply);
+    assert_eq!(line["message_id_tail"], id[id.len() - 16..]);
+    assert!(line["message_id"].is_null() && !server.log().contains("wamid.HBgL"), "{line}");
+    assert_eq!(line["dup"], false);
+    let reply = deliver(&server, &one_message("é"));
+    assert_eq!(server.log_line(&reply)["message_id_tail"], "é");
+}
+
+#[test]
+fn a_delivery_survives_kill_9() {
+    let mut server = configured(&[]);
+    deliver(&server, &one_message("wamid.T1"));
+    server.kill_and_restart();
+    assert_eq!(server.message_ids(), ["wamid.T1"]);
+    let reply = deliver(&server, &one_message("wamid.T1"));
+    assert_eq!(server.log_line(&reply)["result"], "duplicate");
+}
+
+#[test]
+fn the_commands_sign_send_and_verify_as_meta_does() {
+    let server = configured(&[]);
+    let directory = Directory::new();
+    let command = |arguments: &str, body: &str| {
+        let mut command = command_with_input(&directory, body);
+        run(command.env("META_APP_SECRET", APP_SECRET).args(arguments.split(' ')))
+    };
+    let url = format!("http://{}", server.address());
+    let sent = command(&format!("send --scheme meta --id wamid.T1 --ts 2025-01-15T10:00:00Z --url {url}"), "");
+    assert!(sent.status.success(), "{sent:?}");
+    let item = &server.items("")[0];
+    assert_eq!((&item["ts"], &item["from"]), (&json!("2025-01-15T10:00:00Z"), &json!("+919876543210")));
+    let right = format!("sha256={}", sign(APP_SECRET, "body"));
+    assert_eq!(command("sign --scheme meta", "body").stdout, format!("{right}\n"));
+    assert_eq!(command("sign --scheme meta --header", "body").stdout, format!("X-Hub-Signature-256: {right}\n"));
+    let verified = command(&format!("verify --scheme meta {right}"), "body");
+    assert_eq!((verified.status.code(), verified.stdout.as_str()), (Some(0), "the signature matches\n"));
+    let verified = command(&format!("verify --scheme meta {right}"), "body\n");
+    assert!(verified.stderr.contains("white space at its end"), "{verified:?}");
+}
+
+#[test]
+fn a_setting_of_meta_that_cannot_be_used_is_named() {
+    for (name, value, what) in [
+        ("META_STATUSES", "some", "META_STATUSES is \"some\", which cannot be used. Set it to keep or drop."),
+        ("META_APP_SECRET", " ", "META_APP_SECRET cannot be used: it is empty."),
+        ("META_VERIFY_TOKEN", " ", "META_VERIFY_TOKEN is only white space."),
+    ] {
+        let directory = Directory::new();
+        let mut command = program();
+        command.env("WEBHOOK_SECRET", "s").env(name, value).current_dir(directory.path());
+        let ended = run(&mut command);
+        assert_eq!(ended.status.code(), Some(78), "{name}\n{ended:?}");
+        assert!(ended.stderr.contains(what), "{name}\n{ended:?}");
+    }
+}
