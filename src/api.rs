@@ -206,6 +206,16 @@ impl Api {
         Step::Answer(reply.into())
     }
 
+    /// Which of those that wait are to be asked again, by their places in the list: each has a cursor and the query of its
+    /// request. For the others nothing matches up to the seq that is returned too.
+    pub fn woken(&self, waiting: &[(i64, &str)]) -> Result<(i64, Vec<usize>), ReadError> {
+        let filter = |query| Some(arrivals::Parameters::decode(query).check().ok()?.selection.filter);
+        let followers =
+            waiting.iter().map(|&(cursor, query)| (cursor, filter(query).unwrap_or_default())).collect::<Vec<_>>();
+        let (last, may_match) = self.store.followed(&followers)?;
+        Ok((last, may_match.into_iter().enumerate().filter(|(_, may)| *may).map(|(index, _)| index).collect()))
+    }
+
     fn arrival(&self, path: &str) -> Answer {
         match path::arrival(path).map_or(Ok(None), |seq| self.store.arrival(seq)) {
             Ok(Some(arrival)) => Reply::json(&arrival).into(),

@@ -12,7 +12,7 @@
 
 mod waiting;
 
-pub use waiting::{Commits, wait_of};
+pub use waiting::{Commits, WOKEN_TARGET, wait_of, waiting_list, woken_of};
 
 use crate::answer::{Answer, Asked, Waited, clock_us};
 use crate::api::{self, Api, Request, Step};
@@ -199,6 +199,9 @@ impl Work {
             let _ = request.respond(tiny_http::Response::empty(200));
             return;
         }
+        if request.url() == WOKEN_TARGET {
+            return self.wake(request);
+        }
         REQUESTS_IN_FLIGHT.rise();
         let answer = match read_body(&mut request) {
             Ok(body) => self.answer(&request, body),
@@ -221,6 +224,15 @@ impl Work {
         let first_id = delivery.first_id().map(|id| id.as_str().to_owned());
         let source = delivery.source;
         self.line.push(delivery, Ticket { request, pipeline, refused, source, first_id });
+    }
+
+    /// Looks which of those that wait are to be asked again.
+    fn wake(&self, mut request: tiny_http::Request) {
+        let body = read_body(&mut request).unwrap_or_default();
+        let woken = waiting::listed(&body).and_then(|waiting| self.api.woken(&waiting).ok());
+        // The gate keeps them waiting when it was not possible to look, and asks all of them at the end of their time.
+        let bytes = woken.map_or_else(|| b"HTTP/1.1 503 \r\nContent-Length: 0\r\n\r\n".to_vec(), waiting::woken);
+        Responses { bytes, writers: vec![request.into_writer()] }.send();
     }
 
     fn answer(&self, request: &tiny_http::Request, body: Vec<u8>) -> Step {

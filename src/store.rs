@@ -234,6 +234,14 @@ impl Store {
         }
     }
 
+    /// For each of some followers, a cursor and a filter, whether a message after the cursor may match; for the others none
+    /// does, up to the seq that is returned too. It costs little more than for one.
+    pub fn followed(&self, followers: &[(i64, arrivals::Filter)]) -> Result<(i64, Vec<bool>), ReadError> {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.followed(followers),
+        }
+    }
+
     /// The message with this seq, if there is one.
     pub fn arrival(&self, seq: i64) -> Result<Option<Arrival>, ReadError> {
         match self {

@@ -14,7 +14,7 @@ use super::{ClientId, Command, Limits, TrustedProxies, metrics};
 use crate::answer::{Asked, clock_us};
 use crate::api;
 use crate::log::{Level, Log};
-use crate::server::{Commits, PASSED_FIELD, Passed};
+use crate::server::{Commits, PASSED_FIELD, Passed, waiting_list};
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -382,6 +382,8 @@ impl EventLoop {
         while let Some(index) = self.upstream.lone() {
             if let Some(prober) = self.probers.pop() {
                 self.upstream.probe(index, Asker::Prober(prober), self.now);
+            } else if self.waiters.begins_round(self.now) {
+                self.list_waiters(index);
             } else if let Some(id) = self.queue.pop_front() {
                 self.send(id, index, None);
             } else {
@@ -410,7 +412,15 @@ impl EventLoop {
     }
 
     fn answer_all(&mut self, answered: &mut Vec<Answered>) {
-        for (id, response) in answered.drain(..) {
+        for (asker, response) in answered.drain(..) {
+            let id = match asker {
+                Asker::Client(id) => id,
+                Asker::Waiters(listed) => {
+                    self.end_round(&listed, response.and_then(|response| response.woken()));
+                    continue;
+                }
+                Asker::Prober(_) | Asker::Opening => continue,
+            };
             let Some(client) = self.clients.get_mut(&id) else { continue }; // it has gone
             let State::Waiting(request) = &client.state else { continue };
             let Some(response) = response else {
@@ -541,9 +551,17 @@ impl EventLoop {
         let Some(client) = self.clients.get_mut(&id) else { return };
         let State::Waiting(mut request) = std::mem::replace(&mut client.state, State::Sending(None)) else { return };
         let (now, commits) = (self.now, request.commits);
-        let time = request.waiting.as_ref().map_or(Duration::ZERO, |waiting| waiting.time);
-        let end = request.waiting.as_ref().map_or(now + wait.time.min(time_max), |waiting| waiting.end);
-        request.waiting = Some(Waiting { end, cursor: wait.cursor, parked: now, time, ended: None });
+        let first = || Waiting {
+            number: self.waiters.next_number(),
+            end: now + wait.time.min(time_max),
+            cursor: 0,
+            parked: now,
+            time: Duration::ZERO,
+            ended: None,
+        };
+        let waiting = request.waiting.get_or_insert_with(first);
+        (waiting.cursor, waiting.parked) = (wait.cursor, now);
+        let end = waiting.end;
         client.state = State::Parked(request);
         if self.draining_until.is_some() {
             self.ask_again(id, Some(WaitResult::Drained));
@@ -580,6 +598,37 @@ impl EventLoop {
         }
         self.queue.push_back(id);
         self.wait(id, Wait::Turn);
+    }
+
+    /// Has a worker look which of those that wait may have a message by now.
+    fn list_waiters(&mut self, index: usize) {
+        let mut listed = Vec::new();
+        let lines = self.waiters.places().filter_map(|id| {
+            let State::Parked(request) = &self.clients.get(&id)?.state else { return None };
+            let Waiting { number, cursor, .. } = request.waiting.as_ref()?;
+            listed.push((id, *number));
+            Some((*cursor, request.query()))
+        });
+        let list = waiting_list(lines);
+        self.upstream.list_waiters(index, &list, listed, self.now);
+    }
+
+    /// Asks those again that may have a message. For the others nothing has come.
+    fn end_round(&mut self, listed: &[(ClientId, u64)], woken: Option<(i64, Vec<usize>)>) {
+        self.waiters.end_round(self.now);
+        let Some((last, woken)) = woken else { return };
+        for (place, (id, number)) in listed.iter().enumerate() {
+            let Some(State::Parked(request)) = self.clients.get_mut(id).map(|client| &mut client.state) else {
+                continue;
+            };
+            // It may have been answered meanwhile, and wait for something else.
+            let Some(waiting) = request.waiting.as_mut().filter(|waiting| waiting.number == *number) else { continue };
+            if woken.contains(&place) {
+                self.ask_again(*id, None);
+            } else {
+                waiting.cursor = last;
+            }
+        }
     }
 
     /// Counts how the wait of a client has ended, if it was waiting.
@@ -677,9 +726,7 @@ impl EventLoop {
             self.paused_until = None;
             let _ = self.watch_listener(EventFlags::IN, false); // fails only for a wrong argument
         }
-        for id in self.waiters.round(self.now) {
-            self.ask_again(id, None);
-        }
+        self.waiters.call_round(self.now);
         while let Some((_, wait, id)) = self.deadlines.next().filter(|(end, ..)| *end <= self.now) {
             match wait {
                 Wait::Request => {

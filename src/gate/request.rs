@@ -27,6 +27,8 @@ pub(super) struct Request {
 
 /// A request that waits for messages.
 pub(super) struct Waiting {
+    /// No two waits have the same.
+    pub(super) number: u64,
     pub(super) end: Instant,
     /// Where a worker is to look on from.
     pub(super) cursor: i64,
@@ -106,6 +108,13 @@ impl Request {
         let method = words.next();
         let path = words.next().and_then(|target| target.split('?').next());
         Asked { method, path, client: Some(client), arrived_us: self.arrived_us, waited: self.waited() }
+    }
+
+    /// The query string of its target.
+    pub(super) fn query(&self) -> &str {
+        let target =
+            self.forward.split(|&byte| byte == b' ').nth(1).and_then(|target| std::str::from_utf8(target).ok());
+        target.and_then(|target| target.split_once('?')).map_or("", |(_, query)| query)
     }
 
     /// What a worker is told when it is asked again.

@@ -14,7 +14,7 @@
 
 use super::ClientId;
 use crate::api::Wait;
-use crate::server::{PROBE_TARGET, wait_of};
+use crate::server::{PROBE_TARGET, WOKEN_TARGET, wait_of, woken_of};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fs::{Mode, OFlags};
 use std::collections::VecDeque;
@@ -84,14 +84,16 @@ pub(super) struct Exchange {
 /// Who gets an answer.
 pub(super) enum Asker {
     Client(ClientId),
+    /// The clients that wait and are listed in the request, each with the number of its wait.
+    Waiters(Vec<(ClientId, u64)>),
     /// Whoever wants to know whether the workers answer; dropped when they do not.
     Prober(Sender<()>),
     /// The connection itself, which is being proven.
     Opening,
 }
 
-/// What became of a client's request: a response, or nothing.
-pub(super) type Answered = (ClientId, Option<Response>);
+/// What became of a request: a response, or nothing.
+pub(super) type Answered = (Asker, Option<Response>);
 
 /// A response without its `Connection` field.
 pub(super) struct Response {
@@ -104,6 +106,11 @@ impl Response {
     /// Whether it is a worker's word to the gate that there is nothing yet.
     pub(super) fn wait(&self) -> Option<Wait> {
         wait_of(&self.bytes)
+    }
+
+    /// What a worker says of those that wait.
+    pub(super) fn woken(&self) -> Option<(i64, Vec<usize>)> {
+        woken_of(&self.bytes)
     }
 
     pub(super) fn is_ok(&self) -> bool {
@@ -191,6 +198,13 @@ impl Upstream {
     pub(super) fn probe(&mut self, index: usize, asker: Asker, now: Instant) {
         let head = format!("GET {PROBE_TARGET} HTTP/1.1\r\n\r\n");
         self.send(index, head.as_bytes(), Exchange { asker, is_head: false }, now);
+    }
+
+    /// Sends the list of those that wait.
+    pub(super) fn list_waiters(&mut self, index: usize, list: &str, waiters: Vec<(ClientId, u64)>, now: Instant) {
+        let length = list.len();
+        let request = format!("POST {WOKEN_TARGET} HTTP/1.1\r\nContent-Length: {length}\r\n\r\n{list}");
+        self.send(index, request.as_bytes(), Exchange { asker: Asker::Waiters(waiters), is_head: false }, now);
     }
 
     /// Whether all connections are open.
@@ -287,8 +301,9 @@ impl Upstream {
         connection.blocked = false;
         (connection.output, connection.input) = (Vec::new(), Vec::new());
         for exchange in connection.under_way.drain(..) {
-            if let Asker::Client(client) = exchange.asker {
-                answered.push((client, None));
+            match exchange.asker {
+                asker @ (Asker::Client(_) | Asker::Waiters(_)) => answered.push((asker, None)),
+                Asker::Prober(_) | Asker::Opening => {}
             }
         }
     }
@@ -351,9 +366,9 @@ impl Connection {
             let Some((head_end, end)) = response_end(&self.input[taken..], exchange.is_head)? else { break };
             let Some(Exchange { asker, .. }) = self.under_way.pop_front() else { break };
             match asker {
-                Asker::Client(client) => {
+                asker @ (Asker::Client(_) | Asker::Waiters(_)) => {
                     let bytes = self.input[taken..taken + end].to_vec();
-                    answered.push((client, Some(Response { bytes, head_end })));
+                    answered.push((asker, Some(Response { bytes, head_end })));
                 }
                 // It may have stopped waiting.
                 Asker::Prober(prober) => drop(prober.send(())),

@@ -1,9 +1,9 @@
 //! The clients whose requests wait for messages.
 //!
 //! 1. A worker has found nothing for each of them. A waiter holds a place here and a deadline, and nothing behind the gate.
-//! 2. After a commit all of them are asked again, at most once in [`PACE`]. The worker then evaluates the filters, from the
-//!    cursor on that it gave before.
-//! 3. Without a commit they are asked again once in [`POLL`]: another process may have stored something.
+//! 2. A round follows a commit, at most once in [`PACE`]. In it one worker reads the new messages once for all that wait, and
+//!    says who may have one. Only those are asked again, each from the cursor on that was reached.
+//! 3. Without a commit there is a round once in [`POLL`]: another process may have stored something.
 //! 4. No commit is missed: the count of commits is read before a worker is asked, and compared once the next one is watched.
 
 use super::ClientId;
@@ -13,7 +13,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Between two rounds in which all are asked. It bounds the work of a flood of commits, and is little beside the 150 ms
+/// Between the beginnings of two rounds. It bounds the work of a flood of commits, and is little beside the 150 ms
 /// within which a waiter is promised its message.
 const PACE: Duration = Duration::from_millis(50);
 
@@ -40,15 +40,38 @@ pub(super) struct Waiters {
     max: usize,
     /// Some of them are being asked again.
     places: HashSet<ClientId>,
-    /// When the next round is. There may be none to ask any more.
+    /// When the next round is. There may be none to look for any more.
     due: Option<Instant>,
-    /// When the last round was.
-    asked: Instant,
+    round: Round,
+    /// When the last round began.
+    begun: Instant,
+    /// The number of the last wait.
+    number: u64,
+}
+
+/// How far a round is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Round {
+    None,
+    /// It waits for a connection to a worker.
+    Called,
+    /// It is with a worker. So many commits were there before.
+    UnderWay {
+        commits: u64,
+    },
 }
 
 impl Waiters {
     pub(super) fn new(commits: Arc<Commits>, max: usize) -> Waiters {
-        Waiters { commits, max, places: HashSet::new(), due: None, asked: Instant::now() }
+        Waiters {
+            commits,
+            max,
+            places: HashSet::new(),
+            due: None,
+            round: Round::None,
+            begun: Instant::now(),
+            number: 0,
+        }
     }
 
     /// How many there are.
@@ -67,10 +90,25 @@ impl Waiters {
             return false;
         }
         self.places.insert(client);
+        self.plan_round(commits, now);
+        true
+    }
+
+    /// A number for a new wait.
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+
+    pub(super) fn places(&self) -> impl Iterator<Item = ClientId> {
+        self.places.iter().copied()
+    }
+
+    /// `commits` is the count that those who wait know of.
+    fn plan_round(&mut self, commits: u64, now: Instant) {
         self.commits.watch();
         let next = if self.commits.count() == commits { now + POLL } else { self.next_round(now) };
         self.due = Some(self.due.map_or(next, |due| due.min(next)));
-        true
     }
 
     pub(super) fn leave(&mut self, client: ClientId) {
@@ -84,20 +122,37 @@ impl Waiters {
     }
 
     fn next_round(&self, now: Instant) -> Instant {
-        now.max(self.asked + PACE)
+        now.max(self.begun + PACE)
     }
 
+    /// When [`Waiters::call_round`] has something to do.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.due
+        self.due.filter(|_| self.round == Round::None)
     }
 
-    /// Begins a round, if one is due: those to be asked again, unless they are being asked.
-    pub(super) fn round(&mut self, now: Instant) -> Vec<ClientId> {
-        if self.due.is_none_or(|due| due > now) {
-            return Vec::new();
+    /// Calls a round, if one is due.
+    pub(super) fn call_round(&mut self, now: Instant) {
+        if self.due().is_some_and(|due| due <= now) {
+            self.due = None;
+            self.round = if self.places.is_empty() { Round::None } else { Round::Called };
         }
-        self.due = None;
-        self.asked = now;
-        self.places.iter().copied().collect()
+    }
+
+    /// Whether a round was called, which begins now.
+    pub(super) fn begins_round(&mut self, now: Instant) -> bool {
+        let begins = self.round == Round::Called;
+        if begins {
+            self.round = Round::UnderWay { commits: self.commits.count() };
+            self.begun = now;
+        }
+        begins
+    }
+
+    /// The round that was under way has ended.
+    pub(super) fn end_round(&mut self, now: Instant) {
+        if let Round::UnderWay { commits } = self.round {
+            self.round = Round::None;
+            self.plan_round(commits, now);
+        }
     }
 }

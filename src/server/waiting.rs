@@ -1,6 +1,7 @@
 //! How a read waits for messages: a worker that finds nothing answers the gate alone, and the gate asks again later.
 //!
-//! So a waiting client holds no worker and no connection to one.
+//! So a waiting client holds no worker and no connection to one. Before the gate asks again it has one worker look, once for
+//! all that wait, which of them may have a message by now.
 
 use crate::api::Wait;
 use rustix::event::{EventfdFlags, eventfd};
@@ -23,6 +24,36 @@ pub fn wait_of(response: &[u8]) -> Option<Wait> {
     let line = response.strip_prefix(PREFIX)?.split(|&byte| byte == b'\r').next()?;
     let (ms, cursor) = std::str::from_utf8(line).ok()?.split_once(' ')?;
     Some(Wait { time: Duration::from_millis(ms.parse().ok()?), cursor: cursor.parse().ok()? })
+}
+
+/// The target of a request in which the gate lists all that wait. No client can ask for it, since it is no form of target
+/// that HTTP has.
+pub const WOKEN_TARGET: &str = "woken";
+
+/// The body of such a request: of each that waits its cursor and its query.
+pub fn waiting_list<'a>(waiting: impl Iterator<Item = (i64, &'a str)>) -> String {
+    waiting.map(|(cursor, query)| format!("{cursor} {query}\n")).collect()
+}
+
+/// What was listed. None for what no gate has written.
+pub(super) fn listed(body: &[u8]) -> Option<Vec<(i64, &str)>> {
+    let lines = std::str::from_utf8(body).ok()?.lines();
+    lines.map(|line| line.split_once(' ').and_then(|(cursor, query)| Some((cursor.parse().ok()?, query)))).collect()
+}
+
+/// The answer: up to which seq was looked, and the places in the list of those to be asked again.
+pub(super) fn woken((last, places): (i64, Vec<usize>)) -> Vec<u8> {
+    let body: String = places.iter().map(|place| format!(" {place}")).collect();
+    let length = last.to_string().len() + body.len();
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{last}{body}").into_bytes()
+}
+
+/// What such an answer says; None when the worker could not look.
+pub fn woken_of(response: &[u8]) -> Option<(i64, Vec<usize>)> {
+    let (head, body) = std::str::from_utf8(response).ok()?.split_once("\r\n\r\n")?;
+    let mut numbers = body.split(' ');
+    let last = numbers.next().filter(|_| head.starts_with("HTTP/1.1 200 "))?.parse().ok()?;
+    Some((last, numbers.map(|place| place.parse().ok()).collect::<Option<_>>()?))
 }
 
 /// How many groups with new messages were committed, and a descriptor that reports the next one.
@@ -75,6 +106,12 @@ mod tests {
             let wait = Wait { time: Duration::from_secs(seconds), cursor };
             assert_eq!(wait_of(&response(wait)), Some(wait));
         }
+        let waiting = vec![(0, ""), (7, "after=7&wait=25&q=a%20b"), (9_007_199_254_740_991, "after=now&wait=1")];
+        assert_eq!(listed(waiting_list(waiting.iter().copied()).as_bytes()), Some(waiting));
+        for said in [(0, vec![]), (7, vec![0]), (9_007_199_254_740_991, vec![0, 1, 63])] {
+            assert_eq!(woken_of(&woken(said.clone())), Some(said));
+        }
+        assert_eq!(woken_of(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 1\r\n\r\n7"), None);
         for other in ["", "HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 102 Wait 5\r\n\r\n", "HTTP/1.1 102 Wait a b\r\n\r\n"] {
             assert_eq!(wait_of(other.as_bytes()), None, "{other:?}");
         }

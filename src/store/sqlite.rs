@@ -56,7 +56,6 @@ use crate::store::{
     Arrival, Arrivals, OpenError, Options, Page, ReadError, Report, SenderCount, Stats, Stored, Unavailable,
 };
 use crate::timestamp::Moment;
-use arrivals::Recent;
 use count::Count;
 use database::Database;
 use deadline::Deadline;
@@ -83,7 +82,6 @@ pub struct Sqlite {
     /// The last group could not be committed. Cleared when it has been seen that writing works again.
     write_failed: AtomicBool,
     searches: AtomicUsize,
-    recent: Mutex<Recent>,
 }
 
 impl Sqlite {
@@ -108,15 +106,7 @@ impl Sqlite {
             .and_then(|()| keeper::start(&turns))
             .map_err(|error| fail(format!("cannot start a thread: {error}")))?;
         let write_failed = AtomicBool::new(false);
-        Ok(Sqlite {
-            options,
-            files,
-            turns,
-            copying,
-            write_failed,
-            searches: AtomicUsize::new(0),
-            recent: Mutex::default(),
-        })
+        Ok(Sqlite { options, files, turns, copying, write_failed, searches: AtomicUsize::new(0) })
     }
 
     pub(super) fn commit(&self, join: impl FnMut(&mut Vec<Delivery>)) -> Result<Vec<Vec<Stored>>, Unavailable> {
@@ -140,7 +130,11 @@ impl Sqlite {
     }
 
     pub(super) fn arrivals(&self, selection: &query::arrivals::Selection) -> Result<Arrivals, ReadError> {
-        arrivals::page(&self.turns, &self.recent, selection, arrivals::LOOK_TIME)
+        arrivals::page(&self.turns, selection, arrivals::LOOK_TIME)
+    }
+
+    pub(super) fn followed(&self, followers: &[(i64, query::arrivals::Filter)]) -> Result<(i64, Vec<bool>), ReadError> {
+        arrivals::followed(&self.turns, followers)
     }
 
     pub(super) fn arrival(&self, seq: i64) -> Result<Option<Arrival>, ReadError> {

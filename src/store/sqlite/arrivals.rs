@@ -4,15 +4,12 @@
 //! in between, for a bounded time. All slices see one state: of the range that is looked at, no new row is a part, since
 //! no seq below one that was given is given later. A row that is deleted meanwhile may be missing.
 
-use crate::mutex::UNPOISONED;
 use crate::query::arrivals::{Filter, Place, Selection};
 use crate::store::sqlite::turn::{Side, Turns};
 use crate::store::sqlite::value::text;
 use crate::store::{Arrival, Arrivals, ReadError};
 use crate::timestamp::{Moment, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row};
-use std::collections::VecDeque;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// How long a slice holds the connection. Reads are promised to hold it for less than 5 ms.
@@ -28,10 +25,8 @@ pub(super) const LOOK_TIME: Duration = Duration::from_millis(250);
 /// Bytes of texts after which a page ends: a text of a provider may be as long as a body.
 const PAGE_BYTES: usize = 1 << 20;
 
-/// How far back [`Recent`] goes at most: in seqs, and in bytes of texts. At 20,000 messages a second, 1,000 arrive between
-/// two rounds of those who wait.
-const RECENT_SEQS: i64 = 4096;
-const RECENT_BYTES: usize = 4 << 20;
+/// Seqs that one call of [`followed`] looks at. At 20,000 messages a second, 1,000 arrive between two calls.
+const FOLLOWED_SEQS: i64 = 4096;
 
 /// Seqs that are not looked at yet: those above `low`, up to and with `high`.
 #[derive(Clone, Copy)]
@@ -52,53 +47,6 @@ struct State {
     changes: i64,
     last: i64,
     oldest: i64,
-    /// Another one than before may be another database (count.rs).
-    stamp: i64,
-}
-
-/// The messages that arrived last, read once for all who follow with a filter: 64 of them would otherwise each read every
-/// message. It only ever says that none matches. What may match is read from the database, where it may be gone by now.
-#[derive(Default)]
-pub(super) struct Recent {
-    stamp: i64,
-    /// It has all messages above `low`, up to and with `high`.
-    low: i64,
-    high: i64,
-    arrivals: VecDeque<Arrival>,
-    /// Of their texts.
-    bytes: usize,
-}
-
-impl Recent {
-    /// Whether it is certain that no message after a cursor matches. The lock was taken before the state was read.
-    fn excludes(&mut self, turns: &Turns, filter: &Filter, after: i64, state: &State) -> Result<bool, ReadError> {
-        let begin = state.last - RECENT_SEQS;
-        if after < begin {
-            return Ok(false);
-        }
-        if self.stamp != state.stamp || self.high > state.last || self.high < begin {
-            *self = Recent { stamp: state.stamp, low: after, high: after, ..Recent::default() };
-        }
-        let new = Range { low: self.high, high: state.last };
-        let (arrivals, left) = look(turns, &Filter::default(), End::Low, new, usize::MAX, LOOK_TIME)?;
-        self.bytes += arrivals.iter().map(text_bytes).sum::<usize>();
-        self.arrivals.extend(arrivals);
-        self.high = left.map_or(state.last, |left| left.low);
-        while let Some(first) = self.arrivals.front()
-            && (first.seq <= begin || self.bytes > RECENT_BYTES)
-        {
-            (self.low, self.bytes) = (first.seq, self.bytes - text_bytes(first));
-            self.arrivals.pop_front();
-        }
-        let is_whole = self.low <= after && self.high == state.last;
-        let mut later = self.arrivals.iter().rev().take_while(|arrival| arrival.seq > after);
-        let mut scratch = Vec::new();
-        Ok(is_whole && !later.any(|arrival| filter.takes(&Fields::from(arrival), &mut scratch)))
-    }
-}
-
-fn text_bytes(arrival: &Arrival) -> usize {
-    arrival.text.as_ref().map_or(0, String::len)
 }
 
 /// What was found so far.
@@ -112,7 +60,7 @@ struct Found {
 
 impl Found {
     fn add(&mut self, arrival: Arrival) {
-        self.bytes += text_bytes(&arrival);
+        self.bytes += arrival.text.as_ref().map_or(0, String::len);
         self.items.push(arrival);
     }
 
@@ -124,12 +72,9 @@ impl Found {
 /// A page in the order of arrival, of what is found within that time.
 pub(super) fn page(
     turns: &Turns,
-    recent: &Mutex<Recent>,
     Selection { place, limit, filter }: &Selection,
     time: Duration,
 ) -> Result<Arrivals, ReadError> {
-    let follows = matches!(place, Place::After(_)) && !filter.takes_all();
-    let mut recent = follows.then(|| recent.lock().expect(UNPOISONED));
     let (state, only) =
         turns.take(Side::Read).slice(|connection| Ok((state(connection)?, only(connection, filter)?)))?;
     let (end, low, high) = match *place {
@@ -139,13 +84,6 @@ pub(super) fn page(
         Place::Newest => (End::High, 0, state.last),
         Place::Before(before) => (End::High, 0, state.last.min(before.saturating_sub(1))),
     };
-    if let Some(recent) = &mut recent
-        && recent.excludes(turns, filter, low, &state)?
-    {
-        let State { changes, oldest, last, .. } = state;
-        return Ok(Arrivals { items: Vec::new(), next: last, more: false, before: None, oldest, changes });
-    }
-    drop(recent);
     let looked_at = Range { low: low.max(only.low), high: high.min(only.high) };
     let (mut items, left) = look(turns, filter, end, looked_at, limit + 1, time)?;
     let one_more = items.len() > *limit;
@@ -162,6 +100,24 @@ pub(super) fn page(
     Ok(Arrivals { items, next: next.unwrap_or(high.max(0)), more: next.is_some(), before, oldest, changes })
 }
 
+/// For each of some followers, a cursor and a filter, whether a message after the cursor may match: the new messages are
+/// read once for all. For the others none does up to the seq that is returned too.
+pub(super) fn followed(turns: &Turns, followers: &[(i64, Filter)]) -> Result<(i64, Vec<bool>), ReadError> {
+    let last = turns.take(Side::Read).slice(|connection| Ok(state(connection)?.last))?;
+    let near = followers.iter().map(|(after, _)| *after).filter(|after| last - after <= FOLLOWED_SEQS);
+    let low = near.min().unwrap_or(last);
+    let new = Range { low, high: last };
+    let (arrivals, left) = look(turns, &Filter::default(), End::Low, new, usize::MAX, LOOK_TIME)?;
+    let fields: Vec<(i64, Fields<'_>)> = arrivals.iter().map(|arrival| (arrival.seq, Fields::from(arrival))).collect();
+    let mut scratch = Vec::new();
+    let may_match = followers.iter().map(|(after, filter)| {
+        let is_known = (low..=last).contains(after) && left.is_none();
+        let mut later = fields.iter().rev().take_while(|(seq, _)| seq > after);
+        !is_known || later.any(|(_, fields)| filter.takes(fields, &mut scratch))
+    });
+    Ok((last, may_match.collect()))
+}
+
 /// The message with this seq.
 pub(super) fn one(turns: &Turns, seq: i64) -> Result<Option<Arrival>, ReadError> {
     let (mut found, _) = look(turns, &Filter::default(), End::Low, Range { low: seq - 1, high: seq }, 1, LOOK_TIME)?;
@@ -173,7 +129,7 @@ fn state(connection: &Connection) -> rusqlite::Result<State> {
     statement.query_row([], |row| {
         let (changes, last) = (row.get(0)?, row.get(1)?);
         let oldest: Option<i64> = row.get(2)?;
-        Ok(State { changes, last, oldest: oldest.unwrap_or(last + 1), stamp: row.get(3)? })
+        Ok(State { changes, last, oldest: oldest.unwrap_or(last + 1) })
     })
 }
 
@@ -243,8 +199,9 @@ fn slice(
     Ok(Range { low: range.high, ..range })
 }
 
-/// What a filter looks at. A message_id is not among it: with one, the range has only its row.
+/// What a filter looks at.
 struct Fields<'a> {
+    message_id: &'a [u8],
     from: &'a [u8],
     moment: Moment,
     text: Option<&'a [u8]>,
@@ -258,6 +215,7 @@ impl<'a> Fields<'a> {
         let optional = |column| -> rusqlite::Result<Option<&'a [u8]>> { Ok(row.get_ref(column)?.as_bytes_or_null()?) };
         let required = |column| optional(column).map(Option::unwrap_or_default);
         Ok(Fields {
+            message_id: required(1)?,
             from: required(2)?,
             moment: Moment { us: row.get(7)?, ns: row.get(8)? },
             text: optional(5)?,
@@ -271,6 +229,7 @@ impl<'a> Fields<'a> {
 impl<'a> From<&'a Arrival> for Fields<'a> {
     fn from(arrival: &'a Arrival) -> Fields<'a> {
         Fields {
+            message_id: arrival.message_id.as_bytes(),
             from: arrival.from.as_bytes(),
             moment: Timestamp::parse(&arrival.ts).map_or(Moment::UNKNOWN, |ts| ts.moment()),
             text: arrival.text.as_ref().map(String::as_bytes),
@@ -282,18 +241,12 @@ impl<'a> From<&'a Arrival> for Fields<'a> {
 }
 
 impl Filter {
-    fn takes_all(&self) -> bool {
-        let Filter { from, since, needle, kind, source, from_id, message_id } = self;
-        since.is_none()
-            && needle.is_none()
-            && [from, kind, source, from_id, message_id].into_iter().all(Option::is_none)
-    }
-
     fn takes(&self, fields: &Fields<'_>, scratch: &mut Vec<u8>) -> bool {
         let is = |wanted: &Option<String>, field: Option<&[u8]>| {
             wanted.as_ref().is_none_or(|wanted| field == Some(wanted.as_bytes()))
         };
-        is(&self.from, Some(fields.from))
+        is(&self.message_id, Some(fields.message_id))
+            && is(&self.from, Some(fields.from))
             && is(&self.kind, Some(fields.kind))
             && is(&self.source, Some(fields.source))
             && is(&self.from_id, fields.from_id)
