@@ -246,7 +246,7 @@ impl Printer {
         self.left.map_or(most, |left| most.min(usize::try_from(left).unwrap_or(most)))
     }
 
-    /// Whether that was all: enough was printed, or nobody reads any more.
+    /// Whether that was all: enough was printed, or stdout is closed.
     fn print(&mut self, arrivals: &[Arrival]) -> Result<bool, Failure> {
         let arrivals = &arrivals[..self.left(arrivals.len())];
         let mut lines = Vec::new();

@@ -45,7 +45,7 @@ const QUEUE_MAX: usize = 1024;
 /// How long a request waits for a lone connection before it is answered 503.
 const TURN_TIME: Duration = Duration::from_secs(10);
 
-/// Longest wait for messages, whatever a client asks for. Proxies wait 60 s for an answer, unless they are told otherwise.
+/// Longest wait for messages; a longer one is shortened. Proxies wait 60 s for an answer by default.
 const ARRIVAL_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// How long a closing connection waits for its client: time enough to finish sending 4 MiB and to read the answer.

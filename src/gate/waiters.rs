@@ -1,6 +1,6 @@
 //! The clients whose requests wait for messages.
 //!
-//! 1. A worker has found nothing for each of them. A waiter holds a place here and a deadline, and nothing behind the gate.
+//! 1. A worker has found nothing for each of them. A waiter holds a place here and a deadline, but no connection to a worker.
 //! 2. A round follows a commit, at most once in [`PACE`]. In it one worker reads the new messages once for all that wait, and
 //!    says who may have one. Only those are asked again, each from the cursor on that was reached.
 //! 3. Without a commit there is a round once in [`POLL`]: another process may have stored something.
@@ -40,7 +40,7 @@ pub(super) struct Waiters {
     max: usize,
     /// Some of them are being asked again.
     places: HashSet<ClientId>,
-    /// When the next round is. There may be none to look for any more.
+    /// When the next round is, even if all waiters have left meanwhile.
     due: Option<Instant>,
     round: Round,
     /// When the last round began.
