@@ -33,6 +33,9 @@ def before_load_schema(context, schema):
     """A cursor that was made up is refused, and OpenAPI has no words for that; openapi.py follows real ones."""
     parameters = schema["paths"]["/messages"]["parameters"]
     parameters[:] = [parameter for parameter in parameters if parameter["name"] != "after"]
-    # That two parameters exclude or need each other, neither; and a wait would only take time.
+    # Neither that two parameters exclude or need each other, nor which cursors are ahead of the database; a wait takes time.
     parameters = schema["paths"]["/arrivals"]["parameters"]
     parameters[:] = [parameter for parameter in parameters if parameter["name"] not in ("before", "wait")]
+    for parameter in parameters:
+        if parameter["name"] == "after":
+            parameter["schema"] = {"enum": [0, "now"]}
