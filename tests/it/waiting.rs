@@ -78,6 +78,9 @@ fn a_wait_that_brings_nothing_ends_empty() {
         if method == "GET" {
             assert_eq!(reply.text(), r#"{"data":[],"next":"1","oldest":1,"changes":0}"#);
         }
+        let line = server.log_line(&reply);
+        let ms = |name: &str| line[name].as_f64().expect("a number");
+        assert!(ms("latency_ms") < ms("waited_ms"), "the wait is no part of the latency: {line}");
     }
     assert_eq!(waits(&server, "timeout"), 2.0);
 }
