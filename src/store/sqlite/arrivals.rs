@@ -1,15 +1,17 @@
 //! Reads in the order of arrival.
 //!
-//! Nothing has an index for the filters in this order, so they are evaluated row by row, in slices with the turn given up
-//! in between, for a bounded time. All slices see one state: of the range that is looked at, no new row is a part, since
-//! no seq below one that was given is given later. A row that is deleted meanwhile may be missing.
+//! No index has the filters in this order. The messages of a sender who has few are looked up one by one; otherwise filters
+//! are evaluated row by row. Both is done in slices with the turn given up in between, for a bounded time. All slices see one
+//! state: no seq below one that was given is given later, so no new row gets into the range that is looked at. A row that is
+//! deleted meanwhile may be missing.
 
 use crate::query::arrivals::{Filter, Place, Selection};
 use crate::store::sqlite::turn::{Side, Turns};
 use crate::store::sqlite::value::text;
 use crate::store::{Arrival, Arrivals, ReadError};
 use crate::timestamp::{Moment, Timestamp};
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, Row};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// How long a slice holds the connection. Reads are promised to hold it for less than 5 ms.
@@ -28,11 +30,21 @@ const PAGE_BYTES: usize = 1 << 20;
 /// Seqs that one call of [`followed`] looks at. At 20,000 messages a second, 1,000 arrive between two calls.
 const FOLLOWED_SEQS: i64 = 4096;
 
+/// Messages of a sender that are looked up one by one: listing so many takes about 1 ms. A sender who has more is found by
+/// reading all messages, on the average after few of them.
+const SENDER_MESSAGES: usize = 4096;
+
 /// Seqs that are not looked at yet: those above `low`, up to and with `high`.
 #[derive(Clone, Copy)]
 struct Range {
     low: i64,
     high: i64,
+}
+
+impl Range {
+    fn of(seq: i64) -> Range {
+        Range { low: seq - 1, high: seq }
+    }
 }
 
 /// From which end a range is looked at.
@@ -75,8 +87,7 @@ pub(super) fn page(
     Selection { place, limit, filter }: &Selection,
     time: Duration,
 ) -> Result<Arrivals, ReadError> {
-    let (state, only) =
-        turns.take(Side::Read).slice(|connection| Ok((state(connection)?, only(connection, filter)?)))?;
+    let state = turns.take(Side::Read).slice(|connection| Ok(state(connection)?))?;
     let (end, low, high) = match *place {
         Place::After(after) if after > state.last => return Err(ReadError::CursorAhead),
         Place::After(after) => (End::Low, after, state.last),
@@ -84,8 +95,9 @@ pub(super) fn page(
         Place::Newest => (End::High, 0, state.last),
         Place::Before(before) => (End::High, 0, state.last.min(before.saturating_sub(1))),
     };
-    let looked_at = Range { low: low.max(only.low), high: high.min(only.high) };
-    let (mut items, left) = look(turns, filter, end, looked_at, limit + 1, time)?;
+    let ranges =
+        turns.take(Side::Read).slice(|connection| Ok(ranges(connection, filter, end, Range { low, high })?))?;
+    let (mut items, left) = look(turns, filter, end, ranges, limit + 1, time)?;
     let one_more = items.len() > *limit;
     items.truncate(*limit);
     let last = items.last().map(|arrival| arrival.seq).filter(|_| one_more);
@@ -106,7 +118,7 @@ pub(super) fn followed(turns: &Turns, followers: &[(i64, Filter)]) -> Result<(i6
     let last = turns.take(Side::Read).slice(|connection| Ok(state(connection)?.last))?;
     let near = followers.iter().map(|(after, _)| *after).filter(|after| last - after <= FOLLOWED_SEQS);
     let low = near.min().unwrap_or(last);
-    let new = Range { low, high: last };
+    let new = VecDeque::from([Range { low, high: last }]);
     let (arrivals, left) = look(turns, &Filter::default(), End::Low, new, usize::MAX, LOOK_TIME)?;
     let fields: Vec<(i64, Fields<'_>)> = arrivals.iter().map(|arrival| (arrival.seq, Fields::from(arrival))).collect();
     let mut scratch = Vec::new();
@@ -120,7 +132,7 @@ pub(super) fn followed(turns: &Turns, followers: &[(i64, Filter)]) -> Result<(i6
 
 /// The message with this seq.
 pub(super) fn one(turns: &Turns, seq: i64) -> Result<Option<Arrival>, ReadError> {
-    let (mut found, _) = look(turns, &Filter::default(), End::Low, Range { low: seq - 1, high: seq }, 1, LOOK_TIME)?;
+    let (mut found, _) = look(turns, &Filter::default(), End::Low, [Range::of(seq)].into(), 1, LOOK_TIME)?;
     Ok(found.pop())
 }
 
@@ -133,70 +145,92 @@ fn state(connection: &Connection) -> rusqlite::Result<State> {
     })
 }
 
-/// The seqs that the filter leaves without a look at the rows: with a message_id, at most one.
-fn only(connection: &Connection, filter: &Filter) -> rusqlite::Result<Range> {
-    let Some(id) = &filter.message_id else { return Ok(Range { low: 0, high: i64::MAX }) };
-    let mut statement = connection.prepare_cached(include_str!("../../../sql/sqlite/seq_of_id.sql"))?;
-    let seq: Option<i64> = statement.query_row([id], |row| row.get(0)).optional()?;
-    Ok(seq.map_or(Range { low: 0, high: 0 }, |seq| Range { low: seq - 1, high: seq }))
+/// What of a range is to be looked at, in this order: all of it, or the messages that an index knows.
+fn ranges(connection: &Connection, filter: &Filter, end: End, range: Range) -> rusqlite::Result<VecDeque<Range>> {
+    let known = match filter {
+        Filter { message_id: Some(id), .. } => {
+            let mut statement = connection.prepare_cached(include_str!("../../../sql/sqlite/seq_of_id.sql"))?;
+            statement.query_map([id], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?
+        }
+        // A range that is short is read as quickly as the index.
+        Filter { from: Some(from), .. } if range.high - range.low > SENDER_MESSAGES as i64 => {
+            let mut statement = connection.prepare_cached(include_str!("../../../sql/sqlite/seqs_of_sender.sql"))?;
+            let seqs = statement.query_map((from, SENDER_MESSAGES as i64 + 1), |row| row.get(0))?;
+            seqs.collect::<rusqlite::Result<_>>()?
+        }
+        _ => return Ok([range].into()),
+    };
+    if known.len() > SENDER_MESSAGES {
+        return Ok([range].into());
+    }
+    let mut known: Vec<i64> = known.into_iter().filter(|seq| range.low < *seq && *seq <= range.high).collect();
+    known.sort_unstable();
+    if end == End::High {
+        known.reverse();
+    }
+    Ok(known.into_iter().map(Range::of).collect())
 }
 
-/// Looks at a range until so many messages were found, or for that time, but at a slice of it at least. What of it was not
-/// looked at is returned if the time, or the room on a page, was not enough.
+/// Looks at ranges, one after the other, until so many messages were found, or for that time, but at a slice of them at
+/// least. The range is returned that comes next, if the time, or the room on a page, was not enough.
 fn look(
     turns: &Turns,
     filter: &Filter,
     end: End,
-    mut range: Range,
+    mut ranges: VecDeque<Range>,
     wanted: usize,
     time: Duration,
 ) -> Result<(Vec<Arrival>, Option<Range>), ReadError> {
     let begun = Instant::now();
     let (mut found, mut scratch) = (Found { items: Vec::new(), bytes: 0, wanted }, Vec::new());
-    while range.low < range.high {
-        range = turns
+    while !ranges.is_empty() && found.items.len() < wanted {
+        turns
             .take(Side::Read)
-            .slice(|connection| Ok(slice(connection, filter, end, range, &mut found, &mut scratch)?))?;
-        if found.items.len() == wanted {
-            break;
-        }
-        if range.low < range.high && (found.is_full() || begun.elapsed() >= time) {
-            return Ok((found.items, Some(range)));
+            .slice(|connection| Ok(slice(connection, filter, end, &mut ranges, &mut found, &mut scratch)?))?;
+        if found.items.len() < wanted && (found.is_full() || begun.elapsed() >= time) {
+            return Ok((found.items, ranges.front().copied()));
         }
     }
     Ok((found.items, None))
 }
 
-/// Looks at rows for about [`SLICE_TIME`]. Returns what of the range is left.
+/// Looks at rows for about [`SLICE_TIME`], and takes what was looked at out of the ranges.
 fn slice(
     connection: &Connection,
     filter: &Filter,
     end: End,
-    range: Range,
+    ranges: &mut VecDeque<Range>,
     found: &mut Found,
     scratch: &mut Vec<u8>,
-) -> rusqlite::Result<Range> {
+) -> rusqlite::Result<()> {
     let begun = Instant::now();
     let mut statement = connection.prepare_cached(match end {
         End::Low => include_str!("../../../sql/sqlite/arrivals_after.sql"),
         End::High => include_str!("../../../sql/sqlite/arrivals_before.sql"),
     })?;
-    let mut rows = statement.query(&[(":low", &range.low), (":high", &range.high)])?;
     let mut read = 0;
-    while let Some(row) = rows.next()? {
-        read += 1;
-        if filter.takes(&Fields::of(row)?, scratch) {
-            found.add(arrival(row)?);
-        }
-        if found.is_full() || read % CLOCK_ROWS == 0 && begun.elapsed() >= SLICE_TIME {
+    while let Some(range) = ranges.front_mut() {
+        let mut rows = statement.query(&[(":low", &range.low), (":high", &range.high)])?;
+        while let Some(row) = rows.next()? {
             let seq = row.get(0)?;
-            return Ok(match end {
-                End::Low => Range { low: seq, ..range },
-                End::High => Range { high: seq - 1, ..range },
-            });
+            match end {
+                End::Low => range.low = seq,
+                End::High => range.high = seq - 1,
+            }
+            if filter.takes(&Fields::of(row)?, scratch) {
+                found.add(arrival(row)?);
+            }
+            read += 1;
+            if found.is_full() || read % CLOCK_ROWS == 0 && begun.elapsed() >= SLICE_TIME {
+                if range.low >= range.high {
+                    ranges.pop_front();
+                }
+                return Ok(());
+            }
         }
+        ranges.pop_front();
     }
-    Ok(Range { low: range.high, ..range })
+    Ok(())
 }
 
 /// What a filter looks at.
