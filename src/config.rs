@@ -121,12 +121,15 @@ impl Config {
         let sources = reader.sources();
         let access = reader.access();
         let path = reader.text(&table::DATABASE_URL);
+        let messages = reader.number(&table::RETENTION_DAYS);
+        let statuses = reader.text(&table::STATUS_RETENTION_DAYS).unwrap_or(messages);
+        let retention = store::Retention { messages: age(messages), statuses: age(statuses) };
         let listen = reader.text(&table::LISTEN_ADDR);
         let log_level = reader.text(&table::LOG_LEVEL);
         let trusted_proxies = reader.text(&table::TRUSTED_PROXIES);
         let workers = reader.number(&table::WORKERS);
         // A search keeps a worker busy for as long as it takes. One is left for deliveries, and one for other reads.
-        let store = store::Options { path, searches_max: workers.saturating_sub(2).max(1) };
+        let store = store::Options { path, retention, searches_max: workers.saturating_sub(2).max(1) };
         let limits = reader.limits();
         let (warnings, effective) = (take(&mut reader.warnings), take(&mut reader.effective));
         reader.finish(Some(Config {
@@ -142,6 +145,11 @@ impl Config {
             effective,
         }))
     }
+}
+
+/// None for 0 days, which is for ever.
+fn age(days: usize) -> Option<Duration> {
+    (days > 0).then(|| Duration::from_secs(days as u64 * 86_400))
 }
 
 /// The settings with the secret of a source, and with the one before it.

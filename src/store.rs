@@ -25,14 +25,26 @@ use sqlite::Sqlite;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What the store needs to know.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The database file.
     pub path: PathBuf,
+    /// What is deleted by itself.
+    pub retention: Retention,
     /// Most searches at one time. Each keeps a worker busy, and ingest needs workers too.
     pub searches_max: usize,
+}
+
+/// How long what has arrived is kept; None: for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Messages, and deliveries in which there was nothing to store.
+    pub messages: Option<Duration>,
+    /// Statuses of outgoing messages.
+    pub statuses: Option<Duration>,
 }
 
 /// Takes what is said while a database is opened that needs work first: a sentence at a time, for people.

@@ -51,6 +51,7 @@ macro_rules! settings {
 }
 
 const DEFAULT: Limits = Limits::DEFAULT;
+const DAYS: RangeInclusive<usize> = 0..=36_500; // up to a century
 const MS: RangeInclusive<usize> = 1..=3_600_000; // up to an hour
 
 settings! {
@@ -82,6 +83,11 @@ settings! {
     DATABASE_URL: Text<PathBuf> { meaning: "the database file, in a directory that exists",
         form: "sqlite:////absolute/path.db or sqlite:///./relative/path.db",
         parse: database_path, default: "sqlite:////data/app.db" }
+    RETENTION_DAYS: Number { meaning: "days that messages are kept after they arrived; 0 keeps them for ever",
+        bounds: DAYS, default: 0 }
+    STATUS_RETENTION_DAYS: Text<Option<usize>> {
+        meaning: "days that statuses of outgoing messages are kept; 0 keeps them for ever, none is as RETENTION_DAYS",
+        form: "a whole number from 0 to 36500", parse: days, default: "" }
     LISTEN_ADDR: Text<SocketAddr> { meaning: "where the service listens, on any free port if the port is 0",
         form: "an address and a port, for example 127.0.0.1:8000 or [::1]:8000",
         parse: |address| address.parse().ok(), default: "0.0.0.0:8000" }
@@ -139,6 +145,15 @@ fn database_path(url: &str) -> Option<PathBuf> {
     // In memory nothing is kept, and options (`?mode=…`) would be silently ignored.
     let names_a_file = !path.is_empty() && !path.ends_with('/') && path != ":memory:" && !path.contains(['?', '\0']);
     names_a_file.then(|| PathBuf::from(path))
+}
+
+/// None when it is left to another setting.
+fn days(text: &str) -> Option<Option<usize>> {
+    if text.is_empty() {
+        return Some(None);
+    }
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|days| digits && DAYS.contains(days)).map(Some)
 }
 
 fn rows() -> impl Iterator<Item = [String; 3]> {

@@ -1,11 +1,23 @@
 //! What the store counts.
 
+use crate::closed_set::closed_set;
 use crate::delivery::Source;
 use crate::message::Kind;
-use crate::metrics::{Counter, CounterTable, Histogram, metrics};
+use crate::metrics::{Counter, CounterTable, Counters, Histogram, metrics};
 
 /// Bounds of what is in one COMMIT.
 const GROUP: [f64; 10] = [1., 2., 4., 8., 16., 32., 64., 128., 256., 512.];
+
+closed_set! {
+    /// What is deleted because it arrived long ago.
+    pub(super) enum Expired;
+    /// The label.
+    #[expect(dead_code, reason = "the counter reads the words")]
+    pub(super) fn label() -> &'static str;
+    Message = "message",
+    Status = "status",
+    Delivery = "delivery",
+}
 
 metrics! {
     pub(super) static MESSAGES: CounterTable<Source, Kind, { Source::ALL.len() }, { Kind::ALL.len() }> =
@@ -19,6 +31,11 @@ metrics! {
         "inbox_commit_duration_seconds",
         "Time of each COMMIT from BEGIN on, in seconds.",
         [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.],
+    );
+    pub(super) static EXPIRED: Counters<Expired, { Expired::ALL.len() }> = Counters::new(
+        "inbox_expired_total",
+        "Rows deleted by RETENTION_DAYS and STATUS_RETENTION_DAYS; deliveries are those without messages and statuses.",
+        "kind",
     );
     /// A search, or a count of many messages, holds it many times.
     pub(super) static READ_HOLD_SECONDS: Histogram<10> = Histogram::new(

@@ -103,7 +103,7 @@ impl Sqlite {
         counted.map_err(|error| fail(error.to_string()))?;
         let copying = Arc::default();
         checkpoint::start(&turns, &options.path, &copying)
-            .and_then(|()| keeper::start(&turns))
+            .and_then(|()| keeper::start(&turns, options.retention))
             .map_err(|error| fail(format!("cannot start a thread: {error}")))?;
         let write_failed = AtomicBool::new(false);
         Ok(Sqlite { options, files, turns, copying, write_failed, searches: AtomicUsize::new(0) })

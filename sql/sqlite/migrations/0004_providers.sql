@@ -7,6 +7,7 @@ CREATE TABLE deliveries (
     received_at TEXT NOT NULL,              -- when it was stored, ISO 8601 UTC by this machine's clock
     fields      TEXT NOT NULL,              -- the header fields of the signature, a line `name: value` each
     body        BLOB NOT NULL,
+    ignored     INTEGER NOT NULL,           -- 1: there was nothing in it to store
     altered     INTEGER NOT NULL DEFAULT 0  -- 1: parts of the body were erased, so the signature does not match any more
 ) STRICT;
 
@@ -37,12 +38,34 @@ CREATE TABLE statuses (
     UNIQUE (message_id, status, recipient)
 ) STRICT;
 
+-- Which messages and statuses are left of a delivery. Both grow with arrival, so they cost next to nothing.
+CREATE INDEX details_by_delivery ON details (delivery);
+CREATE INDEX statuses_by_delivery ON statuses (delivery);
+CREATE INDEX deliveries_ignored ON deliveries (ignored) WHERE ignored = 1;
+
 -- The highest seq that was ever given to a status that is not there any more.
 ALTER TABLE arrival ADD COLUMN status_high INTEGER NOT NULL DEFAULT 0;
 
 CREATE TRIGGER statuses_deleted AFTER DELETE ON statuses
 BEGIN
     UPDATE arrival SET status_high = OLD.seq WHERE status_high < OLD.seq;
+END;
+
+-- A delivery goes with the last of its messages and statuses.
+CREATE TRIGGER details_deleted AFTER DELETE ON details
+BEGIN
+    DELETE FROM deliveries
+    WHERE id = OLD.delivery
+        AND NOT EXISTS (SELECT 1 FROM details WHERE delivery = OLD.delivery)
+        AND NOT EXISTS (SELECT 1 FROM statuses WHERE delivery = OLD.delivery);
+END;
+
+CREATE TRIGGER statuses_delivery_deleted AFTER DELETE ON statuses
+BEGIN
+    DELETE FROM deliveries
+    WHERE id = OLD.delivery
+        AND NOT EXISTS (SELECT 1 FROM details WHERE delivery = OLD.delivery)
+        AND NOT EXISTS (SELECT 1 FROM statuses WHERE delivery = OLD.delivery);
 END;
 
 -- Other programs know nothing of details.

@@ -2,13 +2,18 @@
 
 use crate::store::sqlite::count::{Count, Followed, seen};
 use crate::store::sqlite::files::{FileId, Files, moved};
+use crate::store::sqlite::schema;
 use crate::store::sqlite::tally::Tally;
 use crate::store::sqlite::wal::{Found, Wal};
 use crate::store::{ReadError, Unavailable};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Entries of the journal that are removed in one transaction: less than 1 ms.
 const FORGOTTEN_MAX: i64 = 1000;
+
+/// Rows that are deleted in one transaction because of their age: about 2 ms.
+const EXPIRED_MAX: i64 = 64;
 
 /// What the turn is about: the connection, and the counts that belong to what is in it.
 pub(super) struct Database {
@@ -83,6 +88,18 @@ impl Database {
         transaction.commit()?;
         self.count.stamped(stamp);
         Ok(())
+    }
+
+    /// Deletes some rows that arrived before an instant, and returns how many. Unlike appending, deleting needs the
+    /// triggers: the journal, which the counts follow, and what goes with a message.
+    pub(super) fn expire(&mut self, sql: &str, before: &str) -> rusqlite::Result<usize> {
+        self.check_files()?;
+        self.wal.prove(&mut self.connection)?;
+        self.count.doubt();
+        self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, true)?;
+        let deleted = self.connection.execute(sql, (before, EXPIRED_MAX)); // autocommit
+        schema::append_silently(&self.connection)?;
+        deleted
     }
 
     /// Reads within one transaction what needs no counts: a slice of a read whose first hold has counted.

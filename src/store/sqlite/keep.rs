@@ -35,7 +35,7 @@ pub(super) fn keep(
         insert.execute((seq, source, &details.kind, from_id, profile_name, channel, reply_to, id, at, bytes))?;
     }
     let mut insert = connection.prepare_cached(include_str!("../../../sql/sqlite/insert_delivery.sql"))?;
-    insert.execute((id, source, now, &raw.fields, &raw.body))?;
+    insert.execute((id, source, now, &raw.fields, &raw.body, delivery.updates() == 0))?;
     Ok(statuses)
 }
 

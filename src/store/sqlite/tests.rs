@@ -4,8 +4,8 @@ use super::*;
 use crate::delivery::{Delivery, Raw, Source, StatusUpdate};
 use crate::message::{Details, Message, MessageId, Msisdn, Party};
 use crate::query::{Cursor, Needle, Start};
-use crate::store::Outcome;
 use crate::store::sqlite::database::Look;
+use crate::store::{Outcome, Retention};
 use crate::timestamp::Timestamp;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
@@ -23,7 +23,7 @@ impl Two {
         let directory = std::env::temp_dir().join(format!("webhook-inbox-test-{:016x}", fastrand::u64(..)));
         std::fs::create_dir(&directory).unwrap();
         let path = directory.join("inbox.db");
-        let options = Options { path: path.clone(), searches_max: 1 };
+        let options = Options { path: path.clone(), retention: Retention::default(), searches_max: 1 };
         let store = Sqlite::open(options, &(Arc::new(|_: &str| {}) as Report)).unwrap();
         Two { store, other: Connection::open(path).unwrap(), directory }
     }
