@@ -3,7 +3,7 @@
 use crate::command::{Command, Draft, Following, Signing, Url};
 use crate::config;
 use crate::delivery::Source;
-use crate::message::Msisdn;
+use crate::message::{Msisdn, Party};
 use crate::timestamp::Timestamp;
 use crate::webhook::standard;
 use lexopt::{Arg, Error, Parser};
@@ -216,13 +216,27 @@ fn erase(parser: &mut Parser) -> Result<Command, Error> {
     let (mut from, mut dry_run) = (None, false);
     while let Some(argument) = parser.next()? {
         match argument {
-            Arg::Long("from") => from = Some(sender(parser)?),
+            Arg::Long("from") => from = Some(person(parser)?),
             Arg::Long("dry-run") => dry_run = true,
             other => return general(other, ERASE),
         }
     }
     let from = from.ok_or("the sender is missing: erase --from +919876543210")?;
     Ok(Command::Erase { from, dry_run })
+}
+
+/// The value of `erase --from`: a sender, or a user identifier of WhatsApp, such as `US.13491208655302741918`.
+fn person(parser: &mut Parser) -> Result<Party, Error> {
+    let given = text(parser)?;
+    let is_user = |(country, id): (&str, &str)| {
+        let id = id.strip_prefix("ENT.").unwrap_or(id);
+        let is_id = (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase()) && is_id
+    };
+    match given.split_once('.').is_some_and(is_user) {
+        true => Party::named(given).ok_or_else(|| "--from is too long".into()),
+        false => number_of(given).map(Party::from),
+    }
 }
 
 /// The value of `--scheme`.
@@ -265,7 +279,10 @@ fn parse_url(name: &str, text: &str) -> Result<Url, Error> {
 /// The value of `--from`. A number in any other form than messages have matches no message, so it is refused: an erasure
 /// must not report success because of a missing `+`.
 fn sender(parser: &mut Parser) -> Result<Msisdn, Error> {
-    let given = text(parser)?;
+    number_of(text(parser)?)
+}
+
+fn number_of(given: String) -> Result<Msisdn, Error> {
     let advice = match international(&given) {
         Some(number) => format!("Did you mean {}?", number.as_str()),
         None => "Give + and the number with its country code, for example +919876543210.".to_owned(),
@@ -373,8 +390,12 @@ mod tests {
             ("import", Command::Import { file: None }),
             ("import x", Command::Import { file: Some("x".into()) }),
             ("backup x --replace", Command::Backup { file: "x".into(), replace: true }),
-            ("erase --from=+1", Command::Erase { from: number("+1").unwrap(), dry_run: false }),
-            ("erase --dry-run --from +1", Command::Erase { from: number("+1").unwrap(), dry_run: true }),
+            ("erase --from=+1", Command::Erase { from: number("+1").unwrap().into(), dry_run: false }),
+            (
+                "erase --from US.ENT.13x",
+                Command::Erase { from: Party::named("US.ENT.13x".to_owned()).unwrap(), dry_run: false },
+            ),
+            ("erase --dry-run --from +1", Command::Erase { from: number("+1").unwrap().into(), dry_run: true }),
         ] {
             assert_eq!(parse(line), command, "{line}");
         }
@@ -407,6 +428,8 @@ mod tests {
             "erase",
             "erase --dry-run",
             "erase +1",
+            "erase --from us.13",
+            "erase --from US.",
         ] {
             assert!(matches!(parse(line), Command::Misuse(_)), "{line}");
         }

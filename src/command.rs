@@ -22,7 +22,7 @@ pub use tail::Following;
 
 use crate::config::{Config, ConfigError};
 use crate::delivery::Source;
-use crate::message::Msisdn;
+use crate::message::{Msisdn, Party};
 use crate::store::{Maintenance, OpenError};
 use crate::timestamp::Timestamp;
 use std::io::{ErrorKind, Read, Write};
@@ -99,8 +99,8 @@ pub enum Command {
     Check,
     /// Remove the messages of one sender.
     Erase {
-        /// Whose.
-        from: Msisdn,
+        /// Whose: a number, or the provider's identifier of a user.
+        from: Party,
         /// Only say how many there are.
         dry_run: bool,
     },

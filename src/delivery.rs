@@ -2,6 +2,10 @@
 //!
 //! [`webhook`](crate::webhook) makes it, and [`store`](crate::store) keeps it.
 
+mod masking;
+
+pub use masking::without;
+
 use crate::closed_set::closed_set;
 use crate::message::{Message, MessageId, Party};
 use crate::timestamp::Timestamp;

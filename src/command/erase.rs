@@ -2,13 +2,16 @@
 
 use crate::command::progress::Progress;
 use crate::command::{Failure, open_database, print};
-use crate::message::Msisdn;
+use crate::message::Party;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 
-pub(super) fn erase(from: &Msisdn, dry_run: bool) -> Result<(), Failure> {
-    let from = from.as_str();
+pub(super) fn erase(person: &Party, dry_run: bool) -> Result<(), Failure> {
     let mut database = open_database()?;
     let unusable = |error| Failure::failed(format!("the database cannot be used: {error}"));
-    let all = database.count_of_sender(from).map_err(unusable)?;
+    let names = database.names_of(person.as_str()).map_err(unusable)?;
+    let from = names.join(", also called ");
+    let all = database.count_of(&names).map_err(unusable)?;
     let unknown = || Failure::failed(format!("the sender {from} is unknown: the database has no message of it"));
     if dry_run && all == 0 {
         return Err(unknown());
@@ -18,16 +21,24 @@ pub(super) fn erase(from: &Msisdn, dry_run: bool) -> Result<(), Failure> {
     }
     let mut erased = 0;
     let mut progress = Progress::new("messages");
-    let done = database.erase(from, |count| {
-        erased += count;
-        progress.show(erased, Some(erased as f64 / all.max(1) as f64));
+    let done = names.iter().try_for_each(|name| {
+        database.erase(name, |count| {
+            erased += count;
+            progress.show(erased, Some(erased as f64 / all.max(1) as f64));
+        })?;
+        database.erase_statuses(name)
     });
+    let done = done.and_then(|()| database.erase_in_deliveries(|text| names.iter().any(|name| mentions(text, name))));
     drop(progress);
     done.map_err(|error| {
         Failure::failed(format!("{erased} messages of {from} erased, then: {error}. Run it again for the rest."))
     })?;
     // With none as well: a run before this one may have erased them and failed after that.
-    if !database.forget(from).map_err(unusable)? {
+    let mut forgotten = true;
+    for name in &names {
+        forgotten &= database.forget(name).map_err(unusable)?;
+    }
+    if !forgotten {
         return Err(Failure::failed(format!(
             "{erased} messages of {from} erased, but the number still stands in the journal, which the service has not \
              followed for a minute. Look into its log, and run this again."
@@ -57,4 +68,39 @@ pub(super) fn erase(from: &Msisdn, dry_run: bool) -> Result<(), Failure> {
         ));
     }
     if erased > 0 { Ok(()) } else { Err(unknown()) }
+}
+
+/// Whether a text mentions a person: by the identifier, by the digits of a number, or by an identifier of a message of
+/// WhatsApp, `wamid.` and base64, which has the number in it.
+fn mentions(text: &str, name: &str) -> bool {
+    let name = name.strip_prefix('+').unwrap_or(name);
+    let in_id = |encoded: &str| {
+        let encoded = encoded.split(|c: char| !c.is_ascii_alphanumeric() && c != '+' && c != '/').next();
+        let decoded = encoded.and_then(|encoded| STANDARD_NO_PAD.decode(encoded).ok()).unwrap_or_default();
+        memchr::memmem::find(&decoded, name.as_bytes()).is_some()
+    };
+    text.contains(name) || text.split("wamid.").skip(1).any(in_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_is_mentioned_by_number_identifier_or_the_id_of_a_message() {
+        // 1c 18 0b and the number, as WhatsApp has it.
+        let id = format!("wamid.{}==", STANDARD_NO_PAD.encode(b"\x1c\x18\x0b12025550143\x15\x02"));
+        for (text, found) in [
+            ("12025550143", true),
+            ("+1 (202) 555-0143", false),
+            ("from 12025550143 to", true),
+            (id.as_str(), true),
+            ("see wamid.! and wamid.", false),
+            ("wamid.HBgL", false),
+            ("", false),
+        ] {
+            assert_eq!(mentions(text, "+12025550143"), found, "{text}");
+        }
+        assert!(mentions("US.13491208655302741918", "US.13491208655302741918"));
+    }
 }

@@ -12,6 +12,8 @@ mod commit;
 
 mod keep;
 
+mod erased;
+
 mod arrivals;
 
 mod search;

@@ -2,6 +2,7 @@
 
 use crate::commands::command_with_input;
 use crate::harness::{Connection, Database, Directory, Reply, Server, delivery, ids, json, program, run, sign, until};
+use base64::Engine;
 use serde_json::{Value, json};
 
 const APP_SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -373,5 +374,86 @@ fn a_setting_of_meta_that_cannot_be_used_is_named() {
         let ended = run(&mut command);
         assert_eq!(ended.status.code(), Some(78), "{name}\n{ended:?}");
         assert!(ended.stderr.contains(what), "{name}\n{ended:?}");
+    }
+}
+
+/// The identifier of a message as WhatsApp makes it: it has the number of the sender in it.
+fn wamid(number: &str, last: &str) -> String {
+    let bytes = [&b"\x1c\x18\x0b"[..], number.as_bytes(), b"\x15\x02\x00\x12\x18\x14", last.as_bytes()].concat();
+    format!("wamid.{}", base64::engine::general_purpose::STANDARD.encode(bytes))
+}
+
+#[test]
+fn a_person_who_is_erased_is_in_no_file_any_more_and_does_not_come_back() {
+    const NUMBER: &str = "12025550143";
+    const USER: &str = "US.10000000000000000001";
+    let server = configured(&[]);
+    let message = |number: &str, id: &str| {
+        let mut message = text_message(&wamid(number, id));
+        message["from"] = number.into();
+        message
+    };
+    let mut mine = message(NUMBER, "1");
+    mine["from_user_id"] = USER.into();
+    let contact = |number: &str, name: &str| json!({ "profile": { "name": name }, "wa_id": number });
+    let shared = envelope(json!({
+        "contacts": [contact(NUMBER, "Ana Test"), contact("12025550177", "Bo Test")],
+        "messages": [mine, message("12025550177", "2")],
+        "statuses": [{ "id": wamid(NUMBER, "3"), "status": "read", "recipient_id": NUMBER, "timestamp": "1790416800" }],
+    }));
+    let mut without_number = text_message("wamid.T4");
+    without_number.as_object_mut().unwrap().remove("from");
+    without_number["from_user_id"] = USER.into();
+    let alone = envelope(json!({ "messages": [without_number] }));
+    let unknown = json!({ "object": "whatsapp_business_account", "entry": [{ "changes": [
+        { "field": "calls", "value": { "to": NUMBER } }
+    ] }] });
+    for body in [&shared, &alone, &unknown.to_string()] {
+        deliver(&server, body);
+    }
+    assert_eq!(server.get("/messages").json()["total"], 3);
+
+    let erase = |arguments: &[&str]| {
+        let url = format!("sqlite:///{}", server.database().display());
+        run(program().args(["erase", "--from", "+12025550143"]).args(arguments).env("DATABASE_URL", url))
+    };
+    let ended = erase(&["--dry-run"]);
+    assert_eq!(ended.stdout, format!("2 messages of +{NUMBER}, also called {USER} would be erased\n"), "{ended:?}");
+    let ended = erase(&[]);
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    assert_eq!(server.items("limit=9").len(), 1, "the other one's is there");
+    let database = Database::open(server.database());
+    assert_eq!(database.number("SELECT COUNT(*) FROM statuses"), 0);
+    let body = database.text("SELECT CAST(body AS TEXT) FROM deliveries WHERE id = 1");
+    assert_eq!(body.len(), shared.len());
+    assert!(body.contains("Bo Test") && !body.contains("Ana Test"), "{body}");
+    assert_eq!(database.number("SELECT altered FROM deliveries WHERE id = 1"), 1);
+    assert_nowhere(&server, NUMBER, USER);
+
+    // Meta sends all of it again.
+    for body in [&shared, &alone] {
+        deliver(&server, body);
+    }
+    assert_eq!(server.get("/messages").json()["total"], 1);
+    assert_eq!(database.number("SELECT COUNT(*) FROM messages WHERE from_msisdn LIKE '%2025550143'"), 0);
+}
+
+/// No file of the database has the number or the identifier, as it is or in an id of a message.
+#[track_caller]
+fn assert_nowhere(server: &Server, number: &str, user: &str) {
+    for suffix in ["", "-wal"] {
+        let file = format!("{}{suffix}", server.database().display());
+        let bytes = std::fs::read(&file).unwrap();
+        let has = |bytes: &[u8], text: &str| memchr::memmem::find(bytes, text.as_bytes()).is_some();
+        assert!(!has(&bytes, number) && !has(&bytes, user), "{file}");
+        for at in memchr::memmem::find_iter(&bytes, "wamid.") {
+            let encoded: Vec<u8> = bytes[at + 6..]
+                .iter()
+                .copied()
+                .take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'/')
+                .collect();
+            let decoded = base64::engine::general_purpose::STANDARD_NO_PAD.decode(&encoded[..encoded.len() / 4 * 4]);
+            assert!(!has(&decoded.unwrap_or_default(), number), "{file}: {}", String::from_utf8_lossy(&encoded));
+        }
     }
 }

@@ -43,6 +43,17 @@ CREATE INDEX details_by_delivery ON details (delivery);
 CREATE INDEX statuses_by_delivery ON statuses (delivery);
 CREATE INDEX deliveries_ignored ON deliveries (ignored) WHERE ignored = 1;
 
+-- Which messages has this person. Only messages of providers are in it.
+CREATE INDEX details_by_person ON details (from_id) WHERE from_id IS NOT NULL;
+
+-- Messages that were erased, for as long as their provider may send them again.
+CREATE TABLE erased (
+    hash  BLOB PRIMARY KEY,  -- HMAC-SHA256 of the message_id
+    until TEXT NOT NULL      -- ISO 8601 UTC
+) STRICT;
+CREATE TABLE erasure (key BLOB NOT NULL) STRICT; -- one row
+INSERT INTO erasure VALUES (randomblob(32));
+
 -- The highest seq that was ever given to a status that is not there any more.
 ALTER TABLE arrival ADD COLUMN status_high INTEGER NOT NULL DEFAULT 0;
 

@@ -6,6 +6,7 @@ use crate::store::Stored;
 use crate::store::metrics;
 use crate::store::sqlite::count::seen;
 use crate::store::sqlite::database::{Database, data_version};
+use crate::store::sqlite::erased::is_erased;
 use crate::store::sqlite::error::is_busy;
 use crate::store::sqlite::keep::keep;
 use crate::store::sqlite::turn::{Side, Turns};
@@ -67,8 +68,13 @@ impl Database {
             let mut insert = transaction.prepare_cached(include_str!("../../../sql/sqlite/insert.sql"))?;
             for delivery in deliveries {
                 let first_seq = seq + 1;
+                let mut any_erased = false;
                 let outcomes = delivery.messages.iter().map(|message| {
-                    let Message { id, from, to, ts, text, details: _ } = message;
+                    let Message { id, from, to, ts, text, details } = message;
+                    if details.is_some() && is_erased(&transaction, id.as_str(), &now)? {
+                        any_erased = true;
+                        return Ok(Stored::Duplicate);
+                    }
                     let text = text.as_ref().map(|text| text.as_str());
                     let (moment, ts) = (ts.moment(), ts.as_str());
                     let row = (seq + 1, id.as_str(), from.as_str(), to.as_str(), ts, text, &now, moment.us, moment.ns);
@@ -80,7 +86,9 @@ impl Database {
                 });
                 let mut outcomes = outcomes.collect::<rusqlite::Result<Vec<_>>>()?;
                 if let Some(raw) = &delivery.raw {
-                    outcomes.extend(keep(&transaction, delivery, raw, &outcomes, first_seq, &now)?);
+                    // What was erased does not come back as a part of a delivery either.
+                    let body = if any_erased { None } else { Some(raw.body.as_slice()) };
+                    outcomes.extend(keep(&transaction, delivery, (&raw.fields, body), &outcomes, first_seq, &now)?);
                 }
                 stored.push(outcomes);
             }

@@ -1,6 +1,6 @@
 //! What is kept of a provider's delivery beyond the rows of its messages: itself, their details, and its statuses.
 
-use crate::delivery::{Delivery, Raw, StatusUpdate};
+use crate::delivery::{Delivery, StatusUpdate};
 use crate::store::Stored;
 use rusqlite::Connection;
 
@@ -8,11 +8,12 @@ use rusqlite::Connection;
 /// ones have the numbers from `first_seq` on. Returns what became of its statuses.
 ///
 /// A delivery of which every message and status was stored before is the provider's retry. It was kept the first time,
-/// and is not kept again. One in which there is nothing to store has no such mark, and is kept each time.
+/// and is not kept again. One in which there is nothing to store has no such mark, and is kept each time. Without a body,
+/// only the rest is kept.
 pub(super) fn keep(
     connection: &Connection,
     delivery: &Delivery,
-    raw: &Raw,
+    (fields, body): (&str, Option<&[u8]>),
     stored: &[Stored],
     first_seq: i64,
     now: &str,
@@ -35,7 +36,8 @@ pub(super) fn keep(
         insert.execute((seq, source, &details.kind, from_id, profile_name, channel, reply_to, id, at, bytes))?;
     }
     let mut insert = connection.prepare_cached(include_str!("../../../sql/sqlite/insert_delivery.sql"))?;
-    insert.execute((id, source, now, &raw.fields, &raw.body, delivery.updates() == 0))?;
+    let ignored = delivery.updates() == 0;
+    insert.execute((id, source, now, fields, body.unwrap_or_default(), ignored, body.is_none()))?;
     Ok(statuses)
 }
 

@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// Between two looks. Each reads one number of the wal-index.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Between two looks for erased messages that need not be remembered any more.
+const HOUR: Duration = Duration::from_secs(3600);
+
 /// How long it deletes without a pause, in which the counts follow.
 const EXPIRE_TIME: Duration = Duration::from_secs(1);
 
@@ -20,8 +23,15 @@ pub(super) fn start(turns: &Arc<Turns>, retention: Retention) -> std::io::Result
     let turns = Arc::clone(turns);
     let thread = std::thread::Builder::new().name("keeper".to_owned());
     let run = move || {
+        let mut hour = Instant::now();
         loop {
             std::thread::sleep(PAUSE);
+            if Instant::now() >= hour {
+                hour += HOUR;
+                let sql = include_str!("../../../sql/sqlite/forget_erased.sql");
+                let now = format!("{:.3}", jiff::Timestamp::now());
+                let _ = turns.take(Side::Read).expire(sql, &now); // some now, more in an hour
+            }
             let _ = keep(&turns).and_then(|()| expire(&turns, retention)); // when it fails, a second later is soon enough
         }
     };

@@ -1,1 +1,0 @@
-SELECT COUNT(*) FROM messages INDEXED BY messages_by_sender WHERE from_msisdn = ?1
