@@ -46,7 +46,17 @@ fn run(database: &Path, gated: bool) -> f64 {
     let stopping = Arc::new(AtomicBool::new(false));
     let access = Access::Hosts(AllowedHosts::default());
     let (metrics, started) = ([gate::METRICS, server::METRICS], SystemTime::now());
-    let api = Api::new(sources, access, Arc::clone(&store), metrics, log.clone(), stopping, started);
+    let (log_of_api, store_of_api) = (log.clone(), Arc::clone(&store));
+    let api = Api {
+        sources,
+        access,
+        page: None,
+        store: store_of_api,
+        metrics_before: metrics,
+        log: log_of_api,
+        stopping,
+        started,
+    };
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     let (server, gate) = if gated {

@@ -9,6 +9,7 @@ use crate::answer::{self, Answer, Delivered, Waited, WebhookResult};
 use crate::delivery::{Delivery, Source};
 use crate::log::Log;
 use crate::metrics::{Metrics, Page};
+use crate::page;
 use crate::path::{self, Audience, Path};
 use crate::query::Parameters;
 use crate::query::arrivals::{self, Place};
@@ -62,32 +63,25 @@ pub struct Wait {
 
 /// All that the endpoints need.
 pub struct Api {
-    sources: Sources,
-    access: Access,
-    store: Arc<Store>,
-    /// What gate and server count.
-    metrics_before: [Metrics; 2],
-    log: Log,
-    stopping: Arc<AtomicBool>,
+    /// Whose deliveries are taken.
+    pub sources: Sources,
+    /// Who may read.
+    pub access: Access,
+    /// None: it is off.
+    pub page: Option<page::Page>,
+    /// What is read, and written to.
+    pub store: Arc<Store>,
+    /// What gate and server count: both are declared above this module.
+    pub metrics_before: [Metrics; 2],
+    /// Where faults are told.
+    pub log: Log,
+    /// Once it is true, the service answers that it is not ready.
+    pub stopping: Arc<AtomicBool>,
     /// When the process started.
-    started: SystemTime,
+    pub started: SystemTime,
 }
 
 impl Api {
-    /// The endpoints over a store. `metrics_before` is what gate and server count: both are declared above this module.
-    /// Once `stopping` is true, the service answers that it is not ready.
-    pub fn new(
-        sources: Sources,
-        access: Access,
-        store: Arc<Store>,
-        metrics_before: [Metrics; 2],
-        log: Log,
-        stopping: Arc<AtomicBool>,
-        started: SystemTime,
-    ) -> Api {
-        Api { sources, access, store, metrics_before, log, stopping, started }
-    }
-
     /// What is to be done with a request: it is looked at whole, and nothing is waited for.
     pub fn answer(&self, request: &Request<'_>) -> Step {
         let path = match Path::route(request.method, request.path) {
@@ -107,9 +101,19 @@ impl Api {
             Path::Stats => self.read(path, request, || self.stats()),
             Path::Metrics => self.read(path, request, || self.metrics()),
             Path::OpenApi => self.read(path, request, || Answer::from(openapi::document())),
+            Path::Root | Path::Inbox | Path::InboxAsset => self.page(path, request).into(),
             Path::Live => health("ok").into(),
             Path::Ready => self.ready().into(),
         }
+    }
+
+    fn page(&self, path: Path, request: &Request<'_>) -> Answer {
+        let reply = self.page.as_ref().and_then(|page| match path {
+            Path::Root => Some(page::see_other(Path::Inbox.label())),
+            Path::Inbox => Some(page.document()),
+            _ => path::asset(request.path).and_then(|name| page.asset(name)),
+        });
+        reply.unwrap_or_else(|| Reply::detail(Status::NotFound, "Not Found")).into()
     }
 
     /// Answers a read, if the client may have it. No cache may keep messages and figures for another.

@@ -36,6 +36,8 @@ pub struct Config {
     pub sources: Sources,
     /// `READ_TOKEN` or, without it, `ALLOWED_HOSTS`.
     pub access: Access,
+    /// `PAGE`: whether the page at /inbox is served.
+    pub page: bool,
     /// `DATABASE_URL`, and a part of the workers.
     pub store: store::Options,
     /// `LOG_LEVEL`.
@@ -120,6 +122,7 @@ impl Config {
         let mut reader = Reader::new(variable);
         let sources = reader.sources();
         let access = reader.access();
+        let page = reader.text(&table::PAGE);
         let path = reader.text(&table::DATABASE_URL);
         let messages = reader.number(&table::RETENTION_DAYS);
         let statuses = reader.text(&table::STATUS_RETENTION_DAYS).unwrap_or(messages);
@@ -135,6 +138,7 @@ impl Config {
         reader.finish(Some(Config {
             sources,
             access,
+            page,
             store,
             log_level,
             listen,

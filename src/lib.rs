@@ -25,6 +25,8 @@ pub mod server;
 
 pub mod api;
 
+pub mod page;
+
 pub mod access;
 
 pub mod webhook;

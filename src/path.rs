@@ -5,7 +5,7 @@ use crate::reply::{Reply, Status};
 
 closed_set! {
     /// A path of this service.
-    #[expect(missing_docs, reason = "each is the path of its label, where {seq} is a number")]
+    #[expect(missing_docs, reason = "each is the path of its label, where {seq} and {asset} stand for others")]
     pub enum Path;
     /// The path itself, which is the `path` label of `http_requests_total` too.
     pub fn label() -> &'static str;
@@ -19,6 +19,9 @@ closed_set! {
     Ready = "/health/ready",
     Metrics = "/metrics",
     OpenApi = "/openapi.json",
+    Root = "/",
+    Inbox = "/inbox",
+    InboxAsset = "/inbox/{asset}",
 }
 
 /// Who may ask for a path.
@@ -35,10 +38,13 @@ pub enum Audience {
 impl Path {
     /// The path of a request, which matches exactly: without its query, and in this spelling.
     pub fn of(path: &str) -> Option<Path> {
-        match arrival(path) {
-            Some(_) => Some(Path::Arrival),
-            None => Path::ALL.into_iter().find(|known| known.label() == path && *known != Path::Arrival),
+        if arrival(path).is_some() {
+            return Some(Path::Arrival);
         }
+        if asset(path).is_some() {
+            return Some(Path::InboxAsset);
+        }
+        Path::ALL.into_iter().find(|known| known.label() == path && !path.ends_with('}'))
     }
 
     /// Where a request leads, or what it is answered when its path does not exist or does not have the method.
@@ -63,7 +69,10 @@ impl Path {
             | Path::Live
             | Path::Ready
             | Path::Metrics
-            | Path::OpenApi => &["GET", "HEAD"],
+            | Path::OpenApi
+            | Path::Root
+            | Path::Inbox
+            | Path::InboxAsset => &["GET", "HEAD"],
         }
     }
 
@@ -78,7 +87,10 @@ impl Path {
             | Path::Live
             | Path::Ready
             | Path::Metrics
-            | Path::OpenApi => false,
+            | Path::OpenApi
+            | Path::Root
+            | Path::Inbox
+            | Path::InboxAsset => false,
         }
     }
 
@@ -86,6 +98,7 @@ impl Path {
     pub fn audience(self) -> Audience {
         match self {
             Path::Webhook | Path::WebhookMeta | Path::Live | Path::Ready => Audience::Everybody,
+            Path::Root | Path::Inbox | Path::InboxAsset => Audience::Everybody,
             Path::OpenApi => Audience::SameHost,
             Path::Messages | Path::Arrivals | Path::Arrival | Path::Stats | Path::Metrics => Audience::Readers,
         }
@@ -97,6 +110,14 @@ pub fn arrival(path: &str) -> Option<i64> {
     let digits = path.strip_prefix("/arrivals/")?;
     let right = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
     if right { digits.parse().ok() } else { None }
+}
+
+/// The name of the file that a path of the page's assets names: 16 hex digits, a full stop, and its type.
+pub fn asset(path: &str) -> Option<&str> {
+    let name = path.strip_prefix("/inbox/")?;
+    let (hash, _) = name.split_once('.').filter(|(_, kind)| matches!(*kind, "css" | "js" | "svg"))?;
+    let is_hash = hash.len() == 16 && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    is_hash.then_some(name)
 }
 
 #[cfg(test)]
@@ -117,6 +138,12 @@ mod tests {
             ("/arrivals/-1", None),
             ("/arrivals/1/", None),
             ("/arrivals/{seq}", None),
+            ("/inbox/0123456789abcdef.css", Some(Path::InboxAsset)),
+            ("/inbox/0123456789abcdef.html", None),
+            ("/inbox/0123456789ABCDEF.css", None),
+            ("/inbox/0123456789abcde.css", None),
+            ("/inbox/{asset}", None),
+            ("/inbox/", None),
         ] {
             assert_eq!(Path::of(path), of, "{path}");
         }

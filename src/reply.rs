@@ -12,6 +12,7 @@ closed_set! {
     /// The three digits.
     pub fn code() -> u16;
     Ok = 200,
+    SeeOther = 303,
     BadRequest = 400,
     Unauthorized = 401,
     Forbidden = 403,

@@ -39,6 +39,11 @@ mod tests {
         }
     }
 
+    /// The page is for browsers, which read no description.
+    fn is_page(path: Path) -> bool {
+        matches!(path, Path::Root | Path::Inbox | Path::InboxAsset)
+    }
+
     #[test]
     fn it_is_of_this_version() {
         assert_eq!(document()["info"]["version"], env!("CARGO_PKG_VERSION"));
@@ -46,7 +51,8 @@ mod tests {
 
     #[test]
     fn it_describes_every_path_and_no_other() {
-        let known: BTreeSet<&str> = Path::ALL.into_iter().map(Path::label).collect();
+        let known = Path::ALL.into_iter().filter(|path| !is_page(*path));
+        let known: BTreeSet<&str> = known.map(Path::label).collect();
         assert_eq!(keys(&document()["paths"]), known);
     }
 
@@ -89,7 +95,7 @@ mod tests {
                 .into_iter()
                 .filter_map(|(name, code)| document["components"]["responses"].get(name).map(|_| code.to_owned())),
         );
-        for status in Status::ALL {
+        for status in Status::ALL.into_iter().filter(|status| *status != Status::SeeOther) {
             assert!(described.contains(&status.code().to_string()), "{status:?}");
         }
     }

@@ -7,6 +7,7 @@ use crate::command::{CONFIG, FAILED, Failure, IO_ERROR, tell};
 use crate::config::Config;
 use crate::gate::{self, Gate, Limits};
 use crate::log::{Level, Log};
+use crate::page::Page;
 use crate::server::{self, Server};
 use crate::store::{Report, Store, Unavailable, sqlite_version};
 use crate::systemd;
@@ -82,15 +83,17 @@ pub(super) fn serve() -> Result<(), Failure> {
     })?;
     let stopping = Arc::new(AtomicBool::new(false));
     let anybody_reads = matches!(config.access, Access::Hosts(_));
-    let api = Api::new(
-        config.sources,
-        config.access,
-        Arc::clone(&store),
-        [gate::METRICS, server::METRICS],
-        log.clone(),
-        stopping.clone(),
+    let page = config.page.then(|| Page::new(!anybody_reads));
+    let api = Api {
+        sources: config.sources,
+        access: config.access,
+        page,
+        store: Arc::clone(&store),
+        metrics_before: [gate::METRICS, server::METRICS],
+        log: log.clone(),
+        stopping: stopping.clone(),
         started,
-    );
+    };
     let (listener_of_workers, private) =
         gate::bind(&directory).map_err(|error| failed(format!("cannot make a private socket: {error}")))?;
     let server = Server::start(listener_of_workers, lone + 1, api, Arc::clone(&store), log.clone())

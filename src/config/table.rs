@@ -80,6 +80,8 @@ settings! {
         meaning: "without READ_TOKEN, the names that reads may use beside IP addresses and names without a dot",
         form: "host names without ports, separated by commas, for example inbox.example.com",
         parse: AllowedHosts::parse, default: "" }
+    PAGE: Text<bool> { meaning: "whether /inbox has a page for people", form: "on or off",
+        parse: |word| ["off", "on"].iter().position(|known| *known == word).map(|index| index == 1), default: "on" }
     DATABASE_URL: Text<PathBuf> { meaning: "the database file, in a directory that exists",
         form: "sqlite:////absolute/path.db or sqlite:///./relative/path.db",
         parse: database_path, default: "sqlite:////data/app.db" }

@@ -27,6 +27,7 @@ fn a_value_that_cannot_be_used_stops_the_start_and_is_named_with_its_variable_an
         ("DATABASE_URL", "sqlite:///", "sqlite:///"),
         ("DATABASE_URL", "sqlite:///:memory:", "sqlite:///"),
         ("DATABASE_URL", "/data/app.db", "sqlite:///"),
+        ("PAGE", "yes", "on or off"),
         ("LOG_LEVEL", "LOUD", "DEBUG, INFO, WARNING or ERROR"),
         ("LOG_LEVEL", "INFO ", "DEBUG, INFO, WARNING or ERROR"),
         ("LISTEN_ADDR", "8000", "127.0.0.1:8000"),

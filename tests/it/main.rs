@@ -19,7 +19,8 @@ mod logs; // one JSON object a line, whatever clients send
 mod messages; // GET /messages: which, in which order, page by page
 mod meta; // GET and POST /webhook/meta: WhatsApp as Meta sends it
 mod metrics; // GET /metrics: the whole page, and the counts of a known history
-mod retention;
+mod page; // GET /inbox: the page, its assets and its policy
+mod retention; // RETENTION_DAYS: what is deleted because of its age
 mod routing; // which path and method lead where, and what every reply has
 mod settings; // the file of settings that service and commands share
 mod shutdown; // signals

@@ -151,6 +151,38 @@ fn only_a_source_knows_its_signature_fields_and_only_the_list_of_paths_its_path(
     assert!(fields > 0 && paths > 0, "nothing was found, so nothing was looked at");
 }
 
+/// Whatever a stranger writes into a message stays text: no part of the page makes markup, style or script of a string.
+#[test]
+fn the_page_makes_no_markup_of_texts() {
+    let page = files("src/page");
+    let assets: Vec<_> = page.iter().filter(|(path, _)| path.extension().is_some_and(|kind| kind != "rs")).collect();
+    assert_eq!(assets.len(), 4, "{assets:?}");
+    let refused = [
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "srcdoc",
+        "DOMParser",
+        "createContextualFragment",
+        "eval(",
+        "Function(",
+        "javascript:",
+        "style=",
+        "http://",
+        "https://",
+    ];
+    // The name of an XML namespace is no address.
+    let namespace = "http://www.w3.org/2000/svg";
+    for (path, text) in assets {
+        let text = text.replace(namespace, "");
+        let found: Vec<_> = refused.iter().filter(|word| text.contains(**word)).collect();
+        assert!(found.is_empty(), "{} has {found:?}", path.display());
+        let is_handler = |word: &str| word.starts_with("on") && word.contains("=\"");
+        assert!(!text.split_whitespace().any(is_handler), "{} has an event handler in markup", path.display());
+    }
+}
+
 #[test]
 fn every_file_of_sql_is_used_and_every_statement_is_in_one() {
     let sources = sources();
