@@ -1,6 +1,7 @@
--- Messages in the order of arrival. Type and source are those of the native format.
+-- Messages in the order of arrival. What is not a provider's has no details.
 SELECT seq, message_id, from_msisdn, to_msisdn, ts, text, created_at, ts_us, ts_ns,
-    IIF(text IS NULL, 'message', 'text') AS type, 'native' AS source, NULL AS from_id, NULL AS profile_name
-FROM messages
+    COALESCE(details.type, IIF(text IS NULL, 'message', 'text')) AS type, COALESCE(details.source, 'native') AS source,
+    details.from_id, details.profile_name
+FROM messages LEFT JOIN details USING (seq)
 WHERE seq > :low AND seq <= :high
 ORDER BY seq

@@ -457,3 +457,30 @@ fn assert_nowhere(server: &Server, number: &str, user: &str) {
         }
     }
 }
+
+#[test]
+fn arrivals_show_what_a_provider_says_of_a_message_and_filter_by_it() {
+    let server = configured(&[]);
+    assert_eq!(server.deliver(delivery("m1")).status, 200);
+    let mut message = text_message("wamid.A");
+    message["type"] = "image".into();
+    message["image"] = json!({ "id": "9", "caption": "this colour" });
+    message["from_user_id"] = "US.1".into();
+    let contacts = json!([{ "profile": { "name": "Ana Test" }, "wa_id": "12025550143", "user_id": "US.1" }]);
+    deliver(&server, &envelope(json!({ "messages": [message], "contacts": contacts })));
+    let arrivals = |query: &str| server.get(&format!("/arrivals{query}")).json()["data"].clone();
+    let both = arrivals("");
+    assert_eq!(
+        (&both[0]["source"], &both[0]["type"], &both[0]["from_id"]),
+        (&json!("native"), &json!("text"), &Value::Null)
+    );
+    assert_eq!((&both[1]["source"], &both[1]["type"]), (&json!("meta"), &json!("image")));
+    assert_eq!((&both[1]["from_id"], &both[1]["profile_name"]), (&json!("US.1"), &json!("Ana Test")));
+    for query in ["?source=meta", "?type=image", "?from_id=US.1"] {
+        assert_eq!(ids(arrivals(query).as_array().unwrap()), ["wamid.A"], "{query}");
+    }
+    for query in ["?source=native", "?type=text"] {
+        assert_eq!(ids(arrivals(query).as_array().unwrap()), ["m1"], "{query}");
+    }
+    assert_eq!(server.get("/arrivals/2").json()["type"], "image");
+}
