@@ -6,7 +6,7 @@ mod openapi;
 
 use crate::access::{Access, Denied};
 use crate::answer::{self, Answer, Delivered, Waited, WebhookResult};
-use crate::delivery::{Delivery, Source};
+use crate::delivery::{Delivery, Raw, Source};
 use crate::log::Log;
 use crate::metrics::{Metrics, Page};
 use crate::page;
@@ -18,6 +18,7 @@ use crate::store::{self, Arrival, Item, Outcome, ReadError, Store, Stored, Unava
 use crate::webhook::meta::{self, Meta};
 use crate::webhook::{self, Rejection, Sources};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -98,6 +99,7 @@ impl Api {
             Path::Messages => self.read(path, request, || self.messages(request.query)),
             Path::Arrivals => self.read(path, request, || self.arrivals(request.query, request.waited)),
             Path::Arrival => self.read(path, request, || self.arrival(request.path)),
+            Path::ArrivalDelivery => self.read(path, request, || self.delivery(request.path)),
             Path::Stats => self.read(path, request, || self.stats()),
             Path::Metrics => self.read(path, request, || self.metrics()),
             Path::OpenApi => self.read(path, request, || Answer::from(openapi::document())),
@@ -221,9 +223,51 @@ impl Api {
     }
 
     fn arrival(&self, path: &str) -> Answer {
-        match path::arrival(path).map_or(Ok(None), |seq| self.store.arrival(seq)) {
-            Ok(Some(arrival)) => Reply::json(&arrival).into(),
+        #[derive(Serialize)]
+        struct One<'a> {
+            #[serde(flatten)]
+            arrival: Arrival,
+            channel: Option<String>,
+            context: Option<Context>,
+            /// The message as it came.
+            raw: Option<&'a RawValue>,
+        }
+        #[derive(Serialize)]
+        struct Context {
+            message_id: String,
+        }
+        let found = path::arrival(path).map_or(Ok(None), |seq| {
+            let arrival = self.store.arrival(seq)?;
+            arrival.map(|arrival| Ok((arrival, self.store.provided(seq)?))).transpose()
+        });
+        match found {
+            Ok(Some((arrival, provided))) => {
+                let raw =
+                    provided.as_ref().and_then(|provided| provided.raw.as_ref()?.body.get(provided.place.clone()));
+                let raw = raw.and_then(|raw| serde_json::from_slice(raw).ok());
+                let channel = provided.as_ref().and_then(|provided| provided.channel.clone());
+                let reply_to = provided.as_ref().and_then(|provided| provided.reply_to.clone());
+                let context = reply_to.map(|message_id| Context { message_id });
+                Reply::json(&One { arrival, channel, context, raw }).into()
+            }
             Ok(None) => Reply::detail(Status::NotFound, "there is no message with this seq").into(),
+            Err(error) => unread(&error),
+        }
+    }
+
+    /// The delivery that brought a message, byte for byte, with the fields that its signature was in.
+    fn delivery(&self, path: &str) -> Answer {
+        match path::arrival(path)
+            .map_or(Ok(None), |seq| Ok(self.store.provided(seq)?.and_then(|provided| provided.raw)))
+        {
+            Ok(Some(Raw { fields, body })) => {
+                Reply::attachment(body, "delivery.json").with("Inbox-Signature", visible(&fields)).into()
+            }
+            Ok(None) => {
+                let detail = "no delivery is kept for this seq: the message is native, or the delivery was deleted or parts of \
+                              it were erased";
+                Reply::detail(Status::NotFound, detail).into()
+            }
             Err(error) => unread(&error),
         }
     }
@@ -295,6 +339,11 @@ impl From<Answer> for Step {
     fn from(answer: Answer) -> Step {
         Step::Answer(answer)
     }
+}
+
+/// Lines of header fields as the value of one field: visible ASCII and blanks.
+fn visible(fields: &str) -> String {
+    fields.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { ',' }).collect()
 }
 
 /// The answer to Meta's handshake.

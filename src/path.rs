@@ -14,6 +14,7 @@ closed_set! {
     Messages = "/messages",
     Arrivals = "/arrivals",
     Arrival = "/arrivals/{seq}",
+    ArrivalDelivery = "/arrivals/{seq}/delivery",
     Stats = "/stats",
     Live = "/health/live",
     Ready = "/health/ready",
@@ -39,12 +40,12 @@ impl Path {
     /// The path of a request, which matches exactly: without its query, and in this spelling.
     pub fn of(path: &str) -> Option<Path> {
         if arrival(path).is_some() {
-            return Some(Path::Arrival);
+            return Some(if path.ends_with(DELIVERY) { Path::ArrivalDelivery } else { Path::Arrival });
         }
         if asset(path).is_some() {
             return Some(Path::InboxAsset);
         }
-        Path::ALL.into_iter().find(|known| known.label() == path && !path.ends_with('}'))
+        Path::ALL.into_iter().find(|known| known.label() == path && !path.contains('{'))
     }
 
     /// Where a request leads, or what it is answered when its path does not exist or does not have the method.
@@ -65,6 +66,7 @@ impl Path {
             Path::Messages
             | Path::Arrivals
             | Path::Arrival
+            | Path::ArrivalDelivery
             | Path::Stats
             | Path::Live
             | Path::Ready
@@ -83,6 +85,7 @@ impl Path {
             Path::Messages
             | Path::Arrivals
             | Path::Arrival
+            | Path::ArrivalDelivery
             | Path::Stats
             | Path::Live
             | Path::Ready
@@ -100,14 +103,18 @@ impl Path {
             Path::Webhook | Path::WebhookMeta | Path::Live | Path::Ready => Audience::Everybody,
             Path::Root | Path::Inbox | Path::InboxAsset => Audience::Everybody,
             Path::OpenApi => Audience::SameHost,
-            Path::Messages | Path::Arrivals | Path::Arrival | Path::Stats | Path::Metrics => Audience::Readers,
+            Path::Messages | Path::Arrivals | Path::Arrival | Path::ArrivalDelivery => Audience::Readers,
+            Path::Stats | Path::Metrics => Audience::Readers,
         }
     }
 }
 
-/// The seq that a path of one message names: in decimal, from 1 on, without zeros in front.
+const DELIVERY: &str = "/delivery";
+
+/// The seq that a path of one message, or of its delivery, names: in decimal, from 1 on, without zeros in front.
 pub fn arrival(path: &str) -> Option<i64> {
     let digits = path.strip_prefix("/arrivals/")?;
+    let digits = digits.strip_suffix(DELIVERY).unwrap_or(digits);
     let right = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
     if right { digits.parse().ok() } else { None }
 }
@@ -137,6 +144,11 @@ mod tests {
             ("/arrivals/+1", None),
             ("/arrivals/-1", None),
             ("/arrivals/1/", None),
+            ("/arrivals/1/delivery", Some(Path::ArrivalDelivery)),
+            ("/arrivals/0/delivery", None),
+            ("/arrivals//delivery", None),
+            ("/arrivals/1/delivery/delivery", None),
+            ("/arrivals/{seq}/delivery", None),
             ("/arrivals/{seq}", None),
             ("/inbox/0123456789abcdef.css", Some(Path::InboxAsset)),
             ("/inbox/0123456789abcdef.html", None),

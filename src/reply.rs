@@ -67,6 +67,12 @@ impl Reply {
         Reply { status: Status::Ok, content_type, headers: Vec::new(), body: text.into_bytes() }
     }
 
+    /// Bytes to be saved as a file of that name, which is a token (RFC 9110 section 5.6.2).
+    pub fn attachment(body: Vec<u8>, name: &str) -> Reply {
+        let reply = Reply { status: Status::Ok, content_type: "application/octet-stream", headers: Vec::new(), body };
+        reply.with("Content-Disposition", format!("attachment; filename={name}"))
+    }
+
     /// `{"detail":"…"}`, the form of every refusal but 422.
     pub fn detail(status: Status, detail: &str) -> Reply {
         #[derive(Serialize)]

@@ -17,12 +17,13 @@ pub use line::Line;
 pub use metrics::METRICS;
 pub use sqlite::maintenance::{Export, Maintenance};
 
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, Raw};
 use crate::query::{Cursor, Needle, Selection, arrivals};
 use crate::timestamp::Moment;
 use serde::{Deserialize, Serialize};
 use sqlite::Sqlite;
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -173,6 +174,19 @@ pub struct Arrival {
     pub received_at: String,
 }
 
+/// What a provider has said of a message, beyond an [`Arrival`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provided {
+    /// The provider's identifier of the number that it was sent to.
+    pub channel: Option<String>,
+    /// The message_id of the message that it answers.
+    pub reply_to: Option<String>,
+    /// The delivery that brought it, as it came; None when that was deleted, or parts of it were erased.
+    pub raw: Option<Raw>,
+    /// Where its bytes are in the body.
+    pub place: Range<usize>,
+}
+
 /// What /stats says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Stats {
@@ -258,6 +272,13 @@ impl Store {
     pub fn arrival(&self, seq: i64) -> Result<Option<Arrival>, ReadError> {
         match self {
             Store::Sqlite(sqlite) => sqlite.arrival(seq),
+        }
+    }
+
+    /// What a provider has said of the message with this seq; None for a native one.
+    pub fn provided(&self, seq: i64) -> Result<Option<Provided>, ReadError> {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.provided(seq),
         }
     }
 

@@ -55,7 +55,7 @@ use crate::mutex::UNPOISONED;
 use crate::query::{self, Selection};
 use crate::store::metrics;
 use crate::store::{
-    Arrival, Arrivals, OpenError, Options, Page, ReadError, Report, SenderCount, Stats, Stored, Unavailable,
+    Arrival, Arrivals, OpenError, Options, Page, Provided, ReadError, Report, SenderCount, Stats, Stored, Unavailable,
 };
 use crate::timestamp::Moment;
 use count::Count;
@@ -141,6 +141,10 @@ impl Sqlite {
 
     pub(super) fn arrival(&self, seq: i64) -> Result<Option<Arrival>, ReadError> {
         arrivals::one(&self.turns, seq)
+    }
+
+    pub(super) fn provided(&self, seq: i64) -> Result<Option<Provided>, ReadError> {
+        self.turns.take(Side::Read).slice(|connection| Ok(keep::provided(connection, seq)?))
     }
 
     pub(super) fn stats(&self) -> Result<Stats, ReadError> {

@@ -54,7 +54,11 @@ fn an_arrival_has_these_fields() {
         "next": "2", "oldest": 1, "changes": 0,
     });
     assert_eq!(body, right);
-    assert_eq!(server.get("/arrivals/2").json(), right["data"][1]);
+    let mut one = right["data"][1].clone();
+    for absent in ["channel", "context", "raw"] {
+        one[absent] = Value::Null;
+    }
+    assert_eq!(server.get("/arrivals/2").json(), one);
     assert_eq!(server.get("/arrivals/3").text(), r#"{"detail":"there is no message with this seq"}"#);
     assert_eq!(server.get("/arrivals/3").status, 404);
 }

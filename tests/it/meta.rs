@@ -484,3 +484,31 @@ fn arrivals_show_what_a_provider_says_of_a_message_and_filter_by_it() {
     }
     assert_eq!(server.get("/arrivals/2").json()["type"], "image");
 }
+
+#[test]
+fn a_message_shows_itself_as_it_came_and_its_delivery_can_be_replayed_byte_for_byte() {
+    let server = configured(&[]);
+    assert_eq!(server.deliver(delivery("m1")).status, 200);
+    let mut message = text_message("wamid.A");
+    message["context"] = json!({ "id": "wamid.OUT" });
+    let body = envelope(json!({ "messages": [message] }));
+    deliver(&server, &body);
+    let one = server.get("/arrivals/2").json();
+    assert_eq!((&one["raw"], &one["context"]), (&message, &json!({ "message_id": "wamid.OUT" })), "{one}");
+    assert_eq!(one["channel"], "200000000000002");
+    let kept = server.get("/arrivals/2/delivery");
+    assert_eq!((kept.status, kept.text()), (200, body.clone()));
+    assert_eq!(kept.field("Content-Type"), Some("application/octet-stream"));
+    assert_eq!(kept.field("Content-Disposition"), Some("attachment; filename=delivery.json"));
+    let signature = kept.field("Inbox-Signature").unwrap().strip_prefix("X-Hub-Signature-256: ").unwrap();
+    let fields = [("X-Hub-Signature-256", signature)];
+    assert_eq!(server.request("POST", "/webhook/meta", &fields, kept.text().as_bytes()).status, 200);
+    for nothing in ["/arrivals/1/delivery", "/arrivals/3/delivery"] {
+        assert_eq!(server.get(nothing).status, 404, "{nothing}");
+    }
+    let native = server.get("/arrivals/1").json();
+    assert_eq!((&native["raw"], &native["context"]), (&Value::Null, &Value::Null), "{native}");
+    Database::open(server.database()).run("UPDATE deliveries SET altered = 1");
+    assert_eq!(server.get("/arrivals/2").json()["raw"], Value::Null);
+    assert_eq!(server.get("/arrivals/2/delivery").status, 404);
+}

@@ -137,6 +137,7 @@ fn only_a_source_knows_its_signature_fields_and_only_the_list_of_paths_its_path(
     for (path, text) in sources().iter().filter(|(path, _)| path.extension().is_some_and(|name| name == "rs")) {
         for line in text.lines().filter(|line| !is_comment(line)) {
             let lower = line.to_lowercase();
+            let lower = lower.replace("\"inbox-signature\"", ""); // a field of answers
             if ["x-signature", "\"webhook-signature", "\"svix-"].iter().any(|field| lower.contains(field)) {
                 assert!(path.starts_with("src/webhook"), "{} names a field of a source:\n{line}", path.display());
                 fields += 1;

@@ -1,8 +1,8 @@
 //! What is kept of a provider's delivery beyond the rows of its messages: itself, their details, and its statuses.
 
-use crate::delivery::{Delivery, StatusUpdate};
-use crate::store::Stored;
-use rusqlite::Connection;
+use crate::delivery::{Delivery, Raw, StatusUpdate};
+use crate::store::{Provided, Stored};
+use rusqlite::{Connection, OptionalExtension};
 
 /// Writes it within the transaction of the group. `stored` is what became of the delivery's messages, of which the new
 /// ones have the numbers from `first_seq` on. Returns what became of its statuses.
@@ -39,6 +39,21 @@ pub(super) fn keep(
     let ignored = delivery.updates() == 0;
     insert.execute((id, source, now, fields, body.unwrap_or_default(), ignored, body.is_none()))?;
     Ok(statuses)
+}
+
+/// What is kept of the message with this seq.
+pub(super) fn provided(connection: &Connection, seq: i64) -> rusqlite::Result<Option<Provided>> {
+    let mut statement = connection.prepare_cached(include_str!("../../../sql/sqlite/delivery_of.sql"))?;
+    let provided = statement.query_row([seq], |row| {
+        let (fields, body, altered): (Option<String>, Option<Vec<u8>>, Option<bool>) =
+            (row.get(0)?, row.get(1)?, row.get(2)?);
+        let raw = fields.zip(body).filter(|_| altered == Some(false)).map(|(fields, body)| Raw { fields, body });
+        let (at, bytes): (i64, i64) = (row.get(3)?, row.get(4)?);
+        let at = usize::try_from(at).unwrap_or(usize::MAX); // another program may have written anything
+        let place = at..at.saturating_add(usize::try_from(bytes).unwrap_or(0));
+        Ok(Provided { channel: row.get(5)?, reply_to: row.get(6)?, raw, place })
+    });
+    provided.optional()
 }
 
 fn insert_statuses(
