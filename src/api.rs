@@ -13,6 +13,7 @@ use crate::page;
 use crate::path::{self, Audience, Path};
 use crate::query::Parameters;
 use crate::query::arrivals::{self, Place};
+use crate::query::statuses;
 use crate::reply::{Fault, Reply, Status};
 use crate::store::{self, Arrival, Item, Outcome, ReadError, Store, Stored, Unavailable, sqlite_version};
 use crate::webhook::meta::{self, Meta};
@@ -100,6 +101,7 @@ impl Api {
             Path::Arrivals => self.read(path, request, || self.arrivals(request.query, request.waited)),
             Path::Arrival => self.read(path, request, || self.arrival(request.path)),
             Path::ArrivalDelivery => self.read(path, request, || self.delivery(request.path)),
+            Path::Statuses => self.read(path, request, || self.statuses(request.query)),
             Path::Stats => self.read(path, request, || self.stats()),
             Path::Metrics => self.read(path, request, || self.metrics()),
             Path::OpenApi => self.read(path, request, || Answer::from(openapi::document())),
@@ -269,6 +271,24 @@ impl Api {
                 Reply::detail(Status::NotFound, detail).into()
             }
             Err(error) => unread(&error),
+        }
+    }
+
+    fn statuses(&self, query: &str) -> Answer {
+        #[derive(Serialize)]
+        struct Page {
+            data: Vec<store::Status>,
+            next: String,
+            /// Only for one message.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            current: Option<String>,
+        }
+        match statuses::parse(query).map(|selection| self.store.statuses(&selection)) {
+            Ok(Ok(page)) => {
+                Reply::json(&Page { data: page.items, next: page.next.to_string(), current: page.current }).into()
+            }
+            Ok(Err(error)) => unread(&error),
+            Err(faults) => invalid(&faults),
         }
     }
 

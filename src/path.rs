@@ -15,6 +15,7 @@ closed_set! {
     Arrivals = "/arrivals",
     Arrival = "/arrivals/{seq}",
     ArrivalDelivery = "/arrivals/{seq}/delivery",
+    Statuses = "/statuses",
     Stats = "/stats",
     Live = "/health/live",
     Ready = "/health/ready",
@@ -67,6 +68,7 @@ impl Path {
             | Path::Arrivals
             | Path::Arrival
             | Path::ArrivalDelivery
+            | Path::Statuses
             | Path::Stats
             | Path::Live
             | Path::Ready
@@ -86,6 +88,7 @@ impl Path {
             | Path::Arrivals
             | Path::Arrival
             | Path::ArrivalDelivery
+            | Path::Statuses
             | Path::Stats
             | Path::Live
             | Path::Ready
@@ -104,7 +107,7 @@ impl Path {
             Path::Root | Path::Inbox | Path::InboxAsset => Audience::Everybody,
             Path::OpenApi => Audience::SameHost,
             Path::Messages | Path::Arrivals | Path::Arrival | Path::ArrivalDelivery => Audience::Readers,
-            Path::Stats | Path::Metrics => Audience::Readers,
+            Path::Statuses | Path::Stats | Path::Metrics => Audience::Readers,
         }
     }
 }

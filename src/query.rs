@@ -1,5 +1,7 @@
 //! The query string of /messages: from bytes to a checked [`Selection`], and back to the link of the next page.
-//! [`arrivals`] has that of /arrivals.
+//! [`arrivals`] has that of /arrivals, [`statuses`] that of /statuses.
+
+pub mod statuses;
 
 pub mod arrivals;
 

@@ -18,7 +18,7 @@ pub use metrics::METRICS;
 pub use sqlite::maintenance::{Export, Maintenance};
 
 use crate::delivery::{Delivery, Raw};
-use crate::query::{Cursor, Needle, Selection, arrivals};
+use crate::query::{Cursor, Needle, Selection, arrivals, statuses};
 use crate::timestamp::Moment;
 use serde::{Deserialize, Serialize};
 use sqlite::Sqlite;
@@ -174,6 +174,38 @@ pub struct Arrival {
     pub received_at: String,
 }
 
+/// A part of the statuses of outgoing messages, in the order of their arrival.
+#[derive(Clone, Debug)]
+pub struct Statuses {
+    /// By seq, ascending.
+    pub items: Vec<Status>,
+    /// The cursor to ask with next.
+    pub next: i64,
+    /// After `next` there is more to be had, or to be looked at, now.
+    pub more: bool,
+    /// Of one message, the status of the highest rank.
+    pub current: Option<String>,
+}
+
+/// What became of a message that was sent through a provider, as /statuses lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// Its place in the order of arrival of statuses.
+    pub seq: i64,
+    /// The message that was sent.
+    pub message_id: String,
+    /// The provider's word.
+    pub status: String,
+    /// To whom it was sent.
+    pub recipient: String,
+    /// When, by the provider's clock.
+    pub ts: String,
+    /// The first error that the provider names.
+    pub error_code: Option<i64>,
+    /// When it was stored.
+    pub received_at: String,
+}
+
 /// What a provider has said of a message, beyond an [`Arrival`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provided {
@@ -272,6 +304,13 @@ impl Store {
     pub fn arrival(&self, seq: i64) -> Result<Option<Arrival>, ReadError> {
         match self {
             Store::Sqlite(sqlite) => sqlite.arrival(seq),
+        }
+    }
+
+    /// A page of statuses of outgoing messages.
+    pub fn statuses(&self, selection: &statuses::Selection) -> Result<Statuses, ReadError> {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.statuses(selection),
         }
     }
 

@@ -14,6 +14,8 @@ mod keep;
 
 mod erased;
 
+mod statuses;
+
 mod arrivals;
 
 mod search;
@@ -55,7 +57,8 @@ use crate::mutex::UNPOISONED;
 use crate::query::{self, Selection};
 use crate::store::metrics;
 use crate::store::{
-    Arrival, Arrivals, OpenError, Options, Page, Provided, ReadError, Report, SenderCount, Stats, Stored, Unavailable,
+    Arrival, Arrivals, OpenError, Options, Page, Provided, ReadError, Report, SenderCount, Stats, Statuses, Stored,
+    Unavailable,
 };
 use crate::timestamp::Moment;
 use count::Count;
@@ -141,6 +144,10 @@ impl Sqlite {
 
     pub(super) fn arrival(&self, seq: i64) -> Result<Option<Arrival>, ReadError> {
         arrivals::one(&self.turns, seq)
+    }
+
+    pub(super) fn statuses(&self, selection: &query::statuses::Selection) -> Result<Statuses, ReadError> {
+        statuses::page(&self.turns, selection)
     }
 
     pub(super) fn provided(&self, seq: i64) -> Result<Option<Provided>, ReadError> {

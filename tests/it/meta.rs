@@ -512,3 +512,40 @@ fn a_message_shows_itself_as_it_came_and_its_delivery_can_be_replayed_byte_for_b
     assert_eq!(server.get("/arrivals/2").json()["raw"], Value::Null);
     assert_eq!(server.get("/arrivals/2/delivery").status, 404);
 }
+
+#[test]
+fn statuses_are_listed_in_the_order_of_arrival_and_the_current_one_is_that_of_the_highest_rank() {
+    let server = configured(&[]);
+    let status = |id: &str, word: &str, to: &str| json!({ "id": id, "status": word, "recipient_id": to, "timestamp": "1790416800" });
+    let sent = [
+        status("wamid.A", "read", "12025550143"),
+        status("wamid.A", "delivered", "12025550143"),
+        status("wamid.A", "sent", "12025550143"),
+        status("wamid.B", "read", "12025550177"),
+        json!({ "id": "wamid.B", "status": "failed", "recipient_id": "12025550177", "timestamp": "1790416800",
+                "errors": [{ "code": 131_047 }] }),
+    ];
+    deliver(&server, &envelope(json!({ "statuses": sent })));
+    let page = |query: &str| server.get(&format!("/statuses{query}")).json();
+    let words = |page: &Value| -> Vec<String> {
+        page["data"].as_array().unwrap().iter().map(|status| status["status"].as_str().unwrap().to_owned()).collect()
+    };
+    let all = page("");
+    assert_eq!(words(&all), ["read", "delivered", "sent", "read", "failed"], "{all}");
+    let first = &all["data"][0];
+    assert_eq!((&first["seq"], &first["recipient"]), (&json!(1), &json!("+12025550143")), "{first}");
+    assert_eq!((&first["ts"], &first["error_code"]), (&json!("2026-09-26T10:00:00Z"), &Value::Null), "{first}");
+    assert_eq!(all["data"][4]["error_code"], 131_047);
+    assert_eq!(words(&page("?limit=2")), ["read", "failed"], "the newest");
+    let two = page("?after=0&limit=2");
+    assert_eq!((words(&two), &two["next"]), (vec!["read".to_owned(), "delivered".to_owned()], &json!("2")));
+    assert_eq!(words(&page("?after=2")), ["sent", "read", "failed"]);
+    assert_eq!(page("?after=now"), json!({ "data": [], "next": "5" }));
+    assert_eq!(words(&page("?recipient=%2B12025550177&status=read")), ["read"]);
+    let a = page("?message_id=wamid.A");
+    assert_eq!((words(&a).len(), &a["current"]), (3, &json!("read")), "{a}");
+    assert_eq!(page("?message_id=wamid.B")["current"], "failed");
+    assert_eq!(page("?message_id=wamid.C"), json!({ "data": [], "next": "5" }));
+    assert_eq!(server.get("/statuses?after=6").status, 410);
+    assert_eq!(server.get("/statuses?after=x").status, 422);
+}
