@@ -26,6 +26,8 @@ pub enum Denied {
     Token,
     /// The request asks for a name that this service may not be read under.
     Host,
+    /// Another site has made a browser ask, with the session of this service's page.
+    CrossSite,
 }
 
 impl Access {
@@ -97,12 +99,17 @@ impl ReadToken {
         token[..end].iter().all(right).then(|| ReadToken { tag: hash(token).finalize().into_bytes().into() })
     }
 
-    /// Whether there is exactly one `Authorization`, with this token. Compares in constant time.
+    /// Whether it is this token. Compares in constant time.
+    pub fn is(&self, token: &[u8]) -> bool {
+        hash(token).verify_slice(&self.tag).is_ok()
+    }
+
+    /// Whether there is exactly one `Authorization`, with this token.
     pub fn is_in(&self, authorizations: &[&str]) -> bool {
         let [authorization] = authorizations else { return false };
         let Some((scheme, token)) = authorization.split_once(' ') else { return false };
         let is_bearer = scheme.eq_ignore_ascii_case("Bearer"); // RFC 9110 section 11.1
-        is_bearer && hash(token.trim_matches([' ', '\t']).as_bytes()).verify_slice(&self.tag).is_ok()
+        is_bearer && self.is(token.trim_matches([' ', '\t']).as_bytes())
     }
 }
 

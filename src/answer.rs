@@ -137,7 +137,7 @@ impl Answer {
             None => (None, None),
         };
         log.request(&RequestLine {
-            level: level(status, result, is_delivery),
+            level: level(status, result, is_delivery, self.reason.is_some()),
             request_id: &request_id,
             method: asked.method,
             path: asked.path,
@@ -165,11 +165,13 @@ fn tail(id: &str) -> &str {
     &id[start..]
 }
 
-/// ERROR for a wrong signature and for whatever is this service's fault, WARNING for another refusal of a delivery.
-fn level(status: Status, result: Option<WebhookResult>, is_delivery: bool) -> Level {
+/// ERROR for a wrong signature and for whatever is this service's fault, WARNING for another refusal of a delivery and
+/// for a failed log-in, which a browser is redirected after.
+fn level(status: Status, result: Option<WebhookResult>, is_delivery: bool, has_reason: bool) -> Level {
     match (status.code(), result) {
         (500.., _) | (_, Some(WebhookResult::InvalidSignature)) => Level::Error,
         (400.., _) if is_delivery => Level::Warning,
+        (303, _) if has_reason => Level::Warning,
         _ => Level::Info,
     }
 }

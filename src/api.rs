@@ -105,19 +105,22 @@ impl Api {
             Path::Stats => self.read(path, request, || self.stats()),
             Path::Metrics => self.read(path, request, || self.metrics()),
             Path::OpenApi => self.read(path, request, || Answer::from(openapi::document())),
-            Path::Root | Path::Inbox | Path::InboxAsset => self.page(path, request).into(),
+            Path::Root | Path::Inbox | Path::InboxAsset | Path::LogIn | Path::LogOut => self.page(path, request).into(),
             Path::Live => health("ok").into(),
             Path::Ready => self.ready().into(),
         }
     }
 
     fn page(&self, path: Path, request: &Request<'_>) -> Answer {
-        let reply = self.page.as_ref().and_then(|page| match path {
-            Path::Root => Some(page::see_other(Path::Inbox.label())),
-            Path::Inbox => Some(page.document()),
-            _ => path::asset(request.path).and_then(|name| page.asset(name)),
+        let form = page::Form { fields: request.fields, host: request.host, body: &request.body };
+        let answer = self.page.as_ref().and_then(|page| match path {
+            Path::Root => Some(page::see_other(Path::Inbox.label()).into()),
+            Path::Inbox => Some(page.document().into()),
+            Path::LogIn => page.log_in.as_ref().map(|log_in| log_in.log_in(form)),
+            Path::LogOut => page.log_in.as_ref().map(|log_in| log_in.log_out(form)),
+            _ => path::asset(request.path).and_then(|name| page.asset(name)).map(Answer::from),
         });
-        reply.unwrap_or_else(|| Reply::detail(Status::NotFound, "Not Found")).into()
+        answer.unwrap_or_else(|| Reply::detail(Status::NotFound, "Not Found").into())
     }
 
     /// Answers a read, if the client may have it. No cache may keep messages and figures for another.
@@ -125,12 +128,17 @@ impl Api {
         let may = match path.audience() {
             Audience::Everybody => Ok(()),
             Audience::SameHost => self.access.check_host(request.host),
-            Audience::Readers => self.access.check(request.authorizations, request.host),
+            Audience::Readers => self.access.check(request.authorizations, request.host).or_else(|denied| {
+                let log_in = self.page.as_ref().and_then(|page| page.log_in.as_ref());
+                let log_in = log_in.filter(|_| request.authorizations.is_empty());
+                log_in.map_or(Err(denied), |log_in| log_in.check(request.fields))
+            }),
         };
         let mut step = match may {
             Ok(()) => read().into(),
             Err(Denied::Token) => not_authorized().into(),
             Err(Denied::Host) => misdirected().into(),
+            Err(Denied::CrossSite) => Answer::from(page::cross_site()).into(),
         };
         if let Step::Answer(answer) = &mut step
             && path.audience() == Audience::Readers
@@ -326,6 +334,7 @@ impl Api {
         page.sample("inbox_build_info", &labels, 1);
         let started = self.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         page.single("process_start_time_seconds", "When the process started, Unix time.", "gauge", started);
+        page.metrics(page::METRICS);
         page.metrics(webhook::METRICS);
         page.metrics(meta::METRICS);
         self.metrics_before.into_iter().for_each(|metrics| page.metrics(metrics));

@@ -4,6 +4,10 @@
 //! the rules for reads hold. Strangers write the texts that it shows. The policy of the document therefore allows only the
 //! assets of this service, and no string becomes markup or script (Trusted Types).
 
+mod session;
+
+pub use session::{Form, LogIn, METRICS};
+
 use crate::reply::{Reply, Status};
 use sha2::{Digest, Sha256};
 
@@ -25,20 +29,22 @@ const ASSETS: [(&str, &str, &[u8]); 3] = [
 pub struct Page {
     document: String,
     names: [String; ASSETS.len()],
+    /// None: reading needs no token.
+    pub log_in: Option<LogIn>,
 }
 
 impl Page {
-    /// `log_in`: reading needs a log-in, so the document offers to log out.
-    pub fn new(log_in: bool) -> Page {
+    /// With a log-in, the document offers to log out.
+    pub fn new(log_in: Option<LogIn>) -> Page {
         let names = ASSETS.map(|(name, _, bytes)| {
             let kind = name.rsplit('.').next().unwrap_or_default();
             format!("{}.{kind}", &hex::encode(Sha256::digest(bytes))[..16])
         });
-        let document = DOCUMENT.replace("{log-in}", if log_in { "yes" } else { "no" });
+        let document = DOCUMENT.replace("{log-in}", if log_in.is_some() { "yes" } else { "no" });
         let document = ASSETS.iter().zip(&names).fold(document, |document, ((name, ..), hashed)| {
             document.replace(&format!("{{{name}}}"), &format!("/inbox/{hashed}"))
         });
-        Page { document, names }
+        Page { document, names, log_in }
     }
 
     /// GET /inbox.
@@ -66,6 +72,11 @@ pub fn see_other(path: &str) -> Reply {
     reply.with("Location", path.to_owned()).with("Cache-Control", "no-store".to_owned())
 }
 
+/// 403: another site has made the browser ask.
+pub fn cross_site() -> Reply {
+    Reply::detail(Status::Forbidden, "another site has made this request; open the page itself")
+}
+
 fn reply(content_type: &'static str, body: &[u8]) -> Reply {
     Reply { status: Status::Ok, content_type, headers: Vec::new(), body: body.to_vec() }
 }
@@ -82,7 +93,7 @@ mod tests {
 
     #[test]
     fn the_document_names_each_asset_by_a_path_that_is_served() {
-        let page = Page::new(true);
+        let page = Page::new(None);
         for name in &page.names {
             assert!(page.document.contains(&format!("\"/inbox/{name}\"")), "{name}");
             assert!(page.asset(name).is_some(), "{name}");

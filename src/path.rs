@@ -24,6 +24,8 @@ closed_set! {
     Root = "/",
     Inbox = "/inbox",
     InboxAsset = "/inbox/{asset}",
+    LogIn = "/inbox/login",
+    LogOut = "/inbox/logout",
 }
 
 /// Who may ask for a path.
@@ -62,7 +64,7 @@ impl Path {
 
     fn methods(self) -> &'static [&'static str] {
         match self {
-            Path::Webhook => &["POST"],
+            Path::Webhook | Path::LogIn | Path::LogOut => &["POST"],
             Path::WebhookMeta => &["GET", "HEAD", "POST"],
             Path::Messages
             | Path::Arrivals
@@ -96,7 +98,9 @@ impl Path {
             | Path::OpenApi
             | Path::Root
             | Path::Inbox
-            | Path::InboxAsset => false,
+            | Path::InboxAsset
+            | Path::LogIn
+            | Path::LogOut => false,
         }
     }
 
@@ -104,7 +108,7 @@ impl Path {
     pub fn audience(self) -> Audience {
         match self {
             Path::Webhook | Path::WebhookMeta | Path::Live | Path::Ready => Audience::Everybody,
-            Path::Root | Path::Inbox | Path::InboxAsset => Audience::Everybody,
+            Path::Root | Path::Inbox | Path::InboxAsset | Path::LogIn | Path::LogOut => Audience::Everybody,
             Path::OpenApi => Audience::SameHost,
             Path::Messages | Path::Arrivals | Path::Arrival | Path::ArrivalDelivery => Audience::Readers,
             Path::Statuses | Path::Stats | Path::Metrics => Audience::Readers,
@@ -159,6 +163,7 @@ mod tests {
             ("/inbox/0123456789abcde.css", None),
             ("/inbox/{asset}", None),
             ("/inbox/", None),
+            ("/inbox/login", Some(Path::LogIn)),
         ] {
             assert_eq!(Path::of(path), of, "{path}");
         }

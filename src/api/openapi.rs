@@ -41,7 +41,7 @@ mod tests {
 
     /// The page is for browsers, which read no description.
     fn is_page(path: Path) -> bool {
-        matches!(path, Path::Root | Path::Inbox | Path::InboxAsset)
+        matches!(path, Path::Root | Path::Inbox | Path::InboxAsset | Path::LogIn | Path::LogOut)
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::command::{CONFIG, FAILED, Failure, IO_ERROR, tell};
 use crate::config::Config;
 use crate::gate::{self, Gate, Limits};
 use crate::log::{Level, Log};
-use crate::page::Page;
+use crate::page::{LogIn, Page};
 use crate::server::{self, Server};
 use crate::store::{Report, Store, Unavailable, sqlite_version};
 use crate::systemd;
@@ -83,7 +83,14 @@ pub(super) fn serve() -> Result<(), Failure> {
     })?;
     let stopping = Arc::new(AtomicBool::new(false));
     let anybody_reads = matches!(config.access, Access::Hosts(_));
-    let page = config.page.then(|| Page::new(!anybody_reads));
+    let log_in = match &config.access {
+        Access::Token(token) if config.page => {
+            let log_in = LogIn::new(token.clone());
+            Some(log_in.map_err(|error| failed(format!("cannot make a key for sessions: {error}")))?)
+        }
+        Access::Token(_) | Access::Hosts(_) => None,
+    };
+    let page = config.page.then(|| Page::new(log_in));
     let api = Api {
         sources: config.sources,
         access: config.access,

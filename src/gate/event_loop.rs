@@ -403,6 +403,9 @@ impl EventLoop {
         let body = std::mem::take(&mut request.body);
         let mut bytes = request.forward.clone();
         let length = body.len();
+        if request.head.as_ref().is_some_and(|head| head.is_https) && self.proxies.trust(client.peer.ip()) {
+            bytes.extend_from_slice(b"X-Forwarded-Proto: https\r\n");
+        }
         let written = write!(bytes, "{PASSED_FIELD}: {passed}\r\nContent-Length: {length}\r\n\r\n");
         written.expect("a Vec takes every write");
         bytes.extend_from_slice(&body);

@@ -23,6 +23,8 @@ pub(super) struct Head {
     pub(super) is_delivery: bool,
     /// The answer has no body, whatever its length.
     pub(super) is_head: bool,
+    /// A proxy says that the client came by TLS, which counts if the proxy is trusted.
+    pub(super) is_https: bool,
 }
 
 /// Where the body ends (RFC 9112 section 6.3).
@@ -34,6 +36,9 @@ pub(super) enum Framing {
     Length(usize),
     Chunked,
 }
+
+/// Fields that the service reads beside those of signatures: a token, or what a browser says.
+const PASSED: [&str; 4] = ["Authorization", "Cookie", "Origin", "Sec-Fetch-Site"];
 
 /// How far a head has been read.
 #[derive(Default)]
@@ -172,7 +177,7 @@ fn finish(
     *forwarded_for = hops.map(|field| field.value).collect::<Vec<_>>().join(&b',');
 
     let (mut host, mut length, mut codings) = (None, None, Codings::default());
-    let (mut close, mut keep_alive, mut expects_continue) = (false, false, false);
+    let (mut close, mut keep_alive, mut expects_continue, mut is_https) = (false, false, false, false);
     for httparse::Header { name, value } in fields {
         if name.eq_ignore_ascii_case("Host") {
             if host.replace(value).is_some() || !is_host(value) {
@@ -192,8 +197,10 @@ fn finish(
                 return Err(Rejection::Expectation);
             }
             expects_continue = request_line.minor == 1; // HTTP/1.0 knows no 1xx, RFC 9110 section 10.1.1
-        } else if name.eq_ignore_ascii_case("Authorization") {
-            write_field(forward, "Authorization", value);
+        } else if let Some(name) = PASSED.iter().find(|passed| name.eq_ignore_ascii_case(passed)) {
+            write_field(forward, name, value);
+        } else if name.eq_ignore_ascii_case("X-Forwarded-Proto") {
+            is_https = value == b"https";
         } else if let Some(name) = webhook::signature_field(name) {
             write_field(forward, name, value);
         }
@@ -223,7 +230,7 @@ fn finish(
     }
     let RequestLine { is_delivery, is_head, .. } = *request_line;
     let bytes = request_line.end + lines.len();
-    Ok(Head { bytes, framing, keep_alive, expects_continue, is_delivery, is_head })
+    Ok(Head { bytes, framing, keep_alive, expects_continue, is_delivery, is_head, is_https })
 }
 
 /// Digits and nothing else: a sign, a list and the empty value are how requests are smuggled. A number beyond 64 bits

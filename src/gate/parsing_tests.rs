@@ -158,7 +158,7 @@ fn only_the_fields_that_the_service_reads_are_forwarded() {
                  Connection: close, x-signature\r\nContent-Length: 005\r\n\r\n";
     let (head, forward) = head(input.as_bytes(), &[], &Limits::DEFAULT).unwrap().unwrap();
     let forwarded = "POST /webhook HTTP/1.1\r\nX-Signature: one\r\nX-Signature: two\r\nAuthorization: Basic abc\r\n\
-                     webhook-id: i\r\nsvix-timestamp: 1\r\nHost: a\r\n";
+                     webhook-id: i\r\nsvix-timestamp: 1\r\nCookie: c\r\nHost: a\r\n";
     assert_eq!((String::from_utf8(forward).unwrap().as_str(), head.framing), (forwarded, Framing::Length(5)));
 }
 

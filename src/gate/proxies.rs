@@ -41,7 +41,7 @@ impl TrustedProxies {
         nearest
     }
 
-    fn trust(&self, address: IpAddr) -> bool {
+    pub(super) fn trust(&self, address: IpAddr) -> bool {
         self.0.iter().any(|net| net.contains(address))
     }
 }

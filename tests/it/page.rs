@@ -77,3 +77,77 @@ fn where_the_page_is_off_nothing_of_it_is_there() {
         assert_eq!((reply.status, reply.text()), (404, r#"{"detail":"Not Found"}"#.to_owned()), "{path}");
     }
 }
+
+const TOKEN: &str = "token-of-the-readers-0123";
+
+fn post(server: &Server, path: &str, fields: &[(&str, &str)], body: &str) -> Reply {
+    server.request("POST", path, fields, body.as_bytes())
+}
+
+/// The cookie of a session, as a browser sends it back.
+fn session(server: &Server) -> String {
+    let reply = post(server, "/inbox/login", &[("Sec-Fetch-Site", "same-origin")], &format!("token={TOKEN}"));
+    assert_eq!((reply.status, reply.field("Location")), (303, Some("/inbox")), "reply: {reply:?}");
+    let cookie = reply.field("Set-Cookie").unwrap_or_default();
+    for attribute in ["; HttpOnly", "; SameSite=Strict", "; Path=/", "; Max-Age=43200"] {
+        assert!(cookie.contains(attribute), "{cookie}");
+    }
+    assert!(!cookie.contains(TOKEN), "{cookie}");
+    cookie.split(';').next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn the_token_buys_a_session_with_which_a_browser_may_read() {
+    let server = Server::with(&[("READ_TOKEN", TOKEN)]);
+    assert_eq!(server.get("/inbox").status, 200, "the document itself holds no data");
+    assert_eq!(server.get("/messages").status, 401);
+    let cookie = session(&server);
+    let read = |fields: &[(&str, &str)]| server.request("GET", "/messages", fields, b"").status;
+    assert_eq!(read(&[("Cookie", &cookie), ("Sec-Fetch-Site", "same-origin")]), 200);
+    assert_eq!(read(&[("Cookie", &cookie)]), 200);
+    assert_eq!(read(&[("Cookie", &cookie), ("Sec-Fetch-Site", "same-site")]), 403, "another port of this host");
+    assert_eq!(read(&[("Cookie", &cookie), ("Sec-Fetch-Site", "cross-site")]), 403);
+    assert_eq!(read(&[("Cookie", &cookie), ("Authorization", "Bearer wrong")]), 401, "a token is not rescued");
+    assert_eq!(read(&[("Cookie", &format!("{cookie}x"))]), 401);
+    let out = post(&server, "/inbox/logout", &[("Sec-Fetch-Site", "same-origin"), ("Cookie", &cookie)], "");
+    assert_eq!(out.status, 303);
+    assert!(out.field("Set-Cookie").is_some_and(|cookie| cookie.contains("Max-Age=0")), "reply: {out:?}");
+    let restarted = Server::with(&[("READ_TOKEN", TOKEN)]);
+    assert_eq!(restarted.request("GET", "/messages", &[("Cookie", &cookie)], b"").status, 401, "a key of its own");
+}
+
+#[test]
+fn a_wrong_token_and_another_site_get_no_session() {
+    let server = Server::with(&[("READ_TOKEN", TOKEN)]);
+    let wrong = post(&server, "/inbox/login", &[("Sec-Fetch-Site", "same-origin")], "token=wrong");
+    assert_eq!((wrong.status, wrong.field("Location")), (303, Some("/inbox#wrong")));
+    assert_eq!(wrong.field("Set-Cookie"), None);
+    let line = server.log_line(&wrong);
+    assert_eq!((&line["level"], &line["reason"]), (&"WARNING".into(), &"wrong read token".into()), "{line}");
+    let right = format!("token={TOKEN}");
+    for site in [&[("Sec-Fetch-Site", "cross-site")][..], &[("Origin", "http://attacker.example")], &[]] {
+        let reply = post(&server, "/inbox/login", site, &right);
+        assert_eq!((reply.status, reply.field("Set-Cookie")), (403, None), "{site:?}");
+    }
+    let metrics = server.request("GET", "/metrics", &[("Authorization", &format!("Bearer {TOKEN}"))], b"").text();
+    for count in ["{result=\"accepted\"} 0", "{result=\"wrong_token\"} 1", "{result=\"cross_site\"} 3"] {
+        assert!(metrics.contains(&format!("inbox_logins_total{count}\n")), "{metrics}");
+    }
+    let open = Server::start();
+    assert_eq!(
+        post(&open, "/inbox/login", &[("Sec-Fetch-Site", "same-origin")], &right).status,
+        404,
+        "nothing to log in to"
+    );
+}
+
+#[test]
+fn the_cookie_is_secure_when_a_trusted_proxy_says_that_the_client_came_by_tls() {
+    let fields = [("Sec-Fetch-Site", "same-origin"), ("X-Forwarded-Proto", "https")];
+    for (trusted, secure) in [("127.0.0.1", true), ("10.0.0.1", false)] {
+        let server = Server::with(&[("READ_TOKEN", TOKEN), ("TRUSTED_PROXIES", trusted)]);
+        let reply = post(&server, "/inbox/login", &fields, &format!("token={TOKEN}"));
+        let cookie = reply.field("Set-Cookie").unwrap_or_default();
+        assert_eq!(cookie.starts_with("__Host-inbox_session=") && cookie.ends_with("; Secure"), secure, "{cookie}");
+    }
+}
