@@ -23,6 +23,9 @@ class Signed(requests.auth.AuthBase):
 @schemathesis.hook
 def before_call(context, case, kwargs):
     """A signature of the right form becomes the right one. One that was made wrong on purpose stays wrong."""
+    if case.operation.path == "/messages" and case.query and str(case.query.get("offset")).isdecimal():
+        if int(case.query["offset"]) > 10_000:
+            case.query.pop("q", None)  # the two together have a bound for which OpenAPI has no words
     value = case.headers.get("X-Signature") if case.headers else None
     if case.operation.path == "/webhook" and isinstance(value, str) and SIGNATURE.fullmatch(value):
         kwargs["auth"] = Signed()
@@ -36,6 +39,6 @@ def before_load_schema(context, schema):
     # Neither that two parameters exclude or need each other, nor which cursors are ahead of the database; a wait takes time.
     parameters = schema["paths"]["/arrivals"]["parameters"]
     parameters[:] = [parameter for parameter in parameters if parameter["name"] not in ("before", "wait")]
-    for parameter in parameters:
+    for parameter in parameters + schema["paths"]["/statuses"]["parameters"]:
         if parameter["name"] == "after":
             parameter["schema"] = {"enum": [0, "now"]}
