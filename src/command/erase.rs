@@ -73,13 +73,24 @@ pub(super) fn erase(person: &Party, dry_run: bool) -> Result<(), Failure> {
 /// Whether a text mentions a person: by the identifier, by the digits of a number, or by an identifier of a message of
 /// WhatsApp, `wamid.` and base64, which has the number in it.
 fn mentions(text: &str, name: &str) -> bool {
-    let name = name.strip_prefix('+').unwrap_or(name);
     let in_id = |encoded: &str| {
         let encoded = encoded.split(|c: char| !c.is_ascii_alphanumeric() && c != '+' && c != '/').next();
         let decoded = encoded.and_then(|encoded| STANDARD_NO_PAD.decode(encoded).ok()).unwrap_or_default();
-        memchr::memmem::find(&decoded, name.as_bytes()).is_some()
+        stands_in(&decoded, name)
     };
-    text.contains(name) || text.split("wamid.").skip(1).any(in_id)
+    stands_in(text.as_bytes(), name) || text.split("wamid.").skip(1).any(in_id)
+}
+
+/// Whether a name stands somewhere as a whole: the digits of a number may be a part of somebody else's longer number.
+fn stands_in(bytes: &[u8], name: &str) -> bool {
+    let (name, goes_on): (_, fn(&u8) -> bool) = match name.strip_prefix('+') {
+        Some(digits) => (digits, u8::is_ascii_digit),
+        None => (name, u8::is_ascii_alphanumeric),
+    };
+    memchr::memmem::find_iter(bytes, name).any(|at| {
+        let (before, after) = (bytes[..at].last(), bytes.get(at + name.len()));
+        !before.into_iter().chain(after).any(goes_on)
+    })
 }
 
 #[cfg(test)]
@@ -94,6 +105,9 @@ mod tests {
             ("12025550143", true),
             ("+1 (202) 555-0143", false),
             ("from 12025550143 to", true),
+            ("tel:12025550143", true),
+            ("120255501434 and 012025550143", false),
+            ("120255501434 or 12025550143", true),
             (id.as_str(), true),
             ("see wamid.! and wamid.", false),
             ("wamid.HBgL", false),
@@ -102,5 +116,7 @@ mod tests {
             assert_eq!(mentions(text, "+12025550143"), found, "{text}");
         }
         assert!(mentions("US.13491208655302741918", "US.13491208655302741918"));
+        assert!(!mentions("US.13491208655302741918", "US.1349"));
+        assert!(!mentions("12025550143", "+1"), "a short number is not the beginning of every other");
     }
 }
