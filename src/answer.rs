@@ -97,7 +97,7 @@ pub struct Asked<'a> {
 pub struct Waited {
     /// Where to look on from.
     pub cursor: i64,
-    /// Microseconds for which it has waited; they are no part of its latency.
+    /// How long it waited, in microseconds. This is not part of its latency.
     pub time_us: u64,
     /// It does not wait any longer.
     pub is_over: bool,

@@ -15,7 +15,7 @@ use crate::query::Parameters;
 use crate::query::arrivals::{self, Place};
 use crate::query::statuses;
 use crate::reply::{Fault, Reply, Status};
-use crate::store::{self, Arrival, Item, Outcome, ReadError, Store, Stored, Unavailable, sqlite_version};
+use crate::store::{self, Arrival, Item, Outcome, Provided, ReadError, Store, Stored, Unavailable, sqlite_version};
 use crate::webhook::meta::{self, Meta};
 use crate::webhook::{self, Rejection, Sources};
 use serde::Serialize;
@@ -75,7 +75,7 @@ pub struct Api {
     pub store: Arc<Store>,
     /// What gate and server count: both are declared above this module.
     pub metrics_before: [Metrics; 2],
-    /// Where faults are told.
+    /// Where faults are logged.
     pub log: Log,
     /// Once it is true, the service answers that it is not ready.
     pub stopping: Arc<AtomicBool>,
@@ -252,11 +252,8 @@ impl Api {
         });
         match found {
             Ok(Some((arrival, provided))) => {
-                let raw =
-                    provided.as_ref().and_then(|provided| provided.raw.as_ref()?.body.get(provided.place.clone()));
-                let raw = raw.and_then(|raw| serde_json::from_slice(raw).ok());
-                let channel = provided.as_ref().and_then(|provided| provided.channel.clone());
-                let reply_to = provided.as_ref().and_then(|provided| provided.reply_to.clone());
+                let Provided { channel, reply_to, raw, place } = provided.unwrap_or_default();
+                let raw = raw.as_ref().and_then(|raw| serde_json::from_slice(raw.body.get(place)?).ok());
                 let context = reply_to.map(|message_id| Context { message_id });
                 Reply::json(&One { arrival, channel, context, raw }).into()
             }

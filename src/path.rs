@@ -84,24 +84,7 @@ impl Path {
 
     /// Whether a request to it with this method is a delivery, which needs a length and waits for its COMMIT.
     pub fn is_delivery(self, method: &str) -> bool {
-        match self {
-            Path::Webhook | Path::WebhookMeta => method == "POST",
-            Path::Messages
-            | Path::Arrivals
-            | Path::Arrival
-            | Path::ArrivalDelivery
-            | Path::Statuses
-            | Path::Stats
-            | Path::Live
-            | Path::Ready
-            | Path::Metrics
-            | Path::OpenApi
-            | Path::Root
-            | Path::Inbox
-            | Path::InboxAsset
-            | Path::LogIn
-            | Path::LogOut => false,
-        }
+        matches!(self, Path::Webhook | Path::WebhookMeta) && method == "POST"
     }
 
     /// Who may ask for it.

@@ -207,7 +207,7 @@ pub struct Status {
 }
 
 /// What a provider has said of a message, beyond an [`Arrival`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Provided {
     /// The provider's identifier of the number that it was sent to.
     pub channel: Option<String>,

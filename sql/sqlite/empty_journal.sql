@@ -1,2 +1,2 @@
--- Nobody follows it: a service that starts counts all messages.
+-- For when no service is running: one that starts counts all messages.
 DELETE FROM journal

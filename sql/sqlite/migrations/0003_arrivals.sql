@@ -61,7 +61,7 @@ CREATE INDEX messages_by_sender ON messages (from_msisdn, ts_us, ts_ns);
 -- One row.
 CREATE TABLE arrival (
     high  INTEGER NOT NULL, -- the highest seq of a message that is not there any more, so that it is not given again
-    stamp INTEGER NOT NULL  -- a random number, by which the service tells this state of the file from an earlier one
+    stamp INTEGER NOT NULL  -- a random number; the service compares it to notice that an older file was restored
 ) STRICT;
 INSERT INTO arrival VALUES (0, 0);
 

@@ -57,11 +57,6 @@ INSERT INTO erasure VALUES (randomblob(32));
 -- The highest seq that was ever given to a status that is not there any more.
 ALTER TABLE arrival ADD COLUMN status_high INTEGER NOT NULL DEFAULT 0;
 
-CREATE TRIGGER statuses_deleted AFTER DELETE ON statuses
-BEGIN
-    UPDATE arrival SET status_high = OLD.seq WHERE status_high < OLD.seq;
-END;
-
 -- A delivery goes with the last of its messages and statuses.
 CREATE TRIGGER details_deleted AFTER DELETE ON details
 BEGIN
@@ -71,8 +66,9 @@ BEGIN
         AND NOT EXISTS (SELECT 1 FROM statuses WHERE delivery = OLD.delivery);
 END;
 
-CREATE TRIGGER statuses_delivery_deleted AFTER DELETE ON statuses
+CREATE TRIGGER statuses_deleted AFTER DELETE ON statuses
 BEGIN
+    UPDATE arrival SET status_high = OLD.seq WHERE status_high < OLD.seq;
     DELETE FROM deliveries
     WHERE id = OLD.delivery
         AND NOT EXISTS (SELECT 1 FROM details WHERE delivery = OLD.delivery)

@@ -70,7 +70,8 @@ impl Count {
         self.counted.as_ref().map(|counted| counted.entry)
     }
 
-    /// A COMMIT of this connection has failed, and may have been made nevertheless: the next step looks.
+    /// This connection has deleted messages, or a COMMIT of it has failed and may have been made nevertheless: the next step
+    /// looks.
     pub(super) fn doubt(&mut self) {
         if let Some(counted) = &mut self.counted {
             counted.data_version = None;

@@ -95,9 +95,11 @@ impl Database {
     pub(super) fn expire(&mut self, sql: &str, before: &str) -> rusqlite::Result<usize> {
         self.check_files()?;
         self.wal.prove(&mut self.connection)?;
-        self.count.doubt();
         self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, true)?;
         let deleted = self.connection.execute(sql, (before, EXPIRED_MAX)); // autocommit
+        if !matches!(deleted, Ok(0)) {
+            self.count.doubt(); // the journal has more now
+        }
         schema::append_silently(&self.connection)?;
         deleted
     }
