@@ -1,6 +1,6 @@
 //! The grammar of the command line and its help.
 
-use crate::command::{Command, Draft, Following, Signing, Url};
+use crate::command::{Command, Draft, Exporting, Following, Signing, Url};
 use crate::config;
 use crate::delivery::Source;
 use crate::message::{Msisdn, Party};
@@ -174,16 +174,23 @@ fn verify(parser: &mut Parser) -> Result<Command, Error> {
 }
 
 fn export(parser: &mut Parser) -> Result<Command, Error> {
-    let (mut from, mut since, mut q) = (None, None, None);
+    let (mut from, mut since, mut q, mut raw) = (None, None, None, false);
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Long("from") => from = Some(sender(parser)?),
             Arg::Long("since") => since = Some(instant(parser)?),
             Arg::Long("q") => q = Some(text(parser)?),
+            Arg::Long("raw") => raw = true,
             other => return general(other, EXPORT),
         }
     }
-    Ok(Command::Export { from, since, q })
+    let is_part = from.is_some() || since.is_some() || q.is_some();
+    match raw {
+        // A delivery holds messages of several senders.
+        true if is_part => Err("--raw prints all that is stored, so --from, --since and --q do not go with it".into()),
+        true => Ok(Command::Export(Exporting::Everything)),
+        false => Ok(Command::Export(Exporting::Messages { from, since, q })),
+    }
 }
 
 fn import(parser: &mut Parser) -> Result<Command, Error> {
@@ -378,14 +385,15 @@ mod tests {
                 "verify ab c --scheme standard",
                 Command::Verify { source: Source::Standard, signature: "ab".to_owned(), file: Some("c".into()) },
             ),
-            ("export", Command::Export { from: None, since: None, q: None }),
+            ("export", Command::Export(Exporting::Messages { from: None, since: None, q: None })),
+            ("export --raw", Command::Export(Exporting::Everything)),
             (
                 "export --from +1 --since 2025-01-15T10:00:00Z --q=x",
-                Command::Export {
+                Command::Export(Exporting::Messages {
                     from: number("+1"),
                     since: Timestamp::parse("2025-01-15T10:00:00Z").ok(),
                     q: Some("x".to_owned()),
-                },
+                }),
             ),
             ("import", Command::Import { file: None }),
             ("import x", Command::Import { file: Some("x".into()) }),
@@ -420,6 +428,7 @@ mod tests {
             "verify a b c",
             "export --since yesterday",
             "export --limit 5",
+            "export --raw --q x",
             "import a b",
             "backup",
             "backup ..",

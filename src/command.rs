@@ -16,15 +16,15 @@ mod client;
 mod progress;
 
 pub use client::Url;
+pub use export::Exporting;
 pub use send::Draft;
 pub use sign::Signing;
 pub use tail::Following;
 
 use crate::config::{Config, ConfigError};
 use crate::delivery::Source;
-use crate::message::{Msisdn, Party};
+use crate::message::Party;
 use crate::store::{Maintenance, OpenError};
-use crate::timestamp::Timestamp;
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -75,14 +75,7 @@ pub enum Command {
         file: Option<PathBuf>,
     },
     /// Print the messages as JSON, one a line.
-    Export {
-        /// Those of this sender.
-        from: Option<Msisdn>,
-        /// Those at this instant or later.
-        since: Option<Timestamp>,
-        /// Those with this in their text.
-        q: Option<String>,
-    },
+    Export(Exporting),
     /// Store the messages that were exported.
     Import {
         /// The lines; without one, stdin.
@@ -121,7 +114,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Sign { signing, file } => sign::sign(signing, file.as_deref()),
         Command::Send(draft) => send::send(draft),
         Command::Verify { source, signature, file } => verify::verify(source, &signature, file.as_deref()),
-        Command::Export { from, since, q } => export::export(from, since, q.as_deref()),
+        Command::Export(exporting) => export::export(exporting),
         Command::Import { file } => import::import(file.as_deref()),
         Command::Backup { file, replace } => backup::backup(&file, replace),
         Command::Check => check::check(),

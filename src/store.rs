@@ -11,8 +11,11 @@ mod line;
 
 mod sqlite;
 
+mod export;
+
 mod metrics;
 
+pub use export::{Exported, KeptDelivery, KeptMessage, KeptStatus, ProviderDetails, Record};
 pub use line::Line;
 pub use metrics::METRICS;
 pub use sqlite::maintenance::{Export, Maintenance};
@@ -235,24 +238,7 @@ struct SenderCount {
     count: u64,
 }
 
-/// A message with all its columns, as it is exported and imported. The instant of `ts` is not among them: it follows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Record {
-    /// The sender's identifier of the message.
-    pub message_id: String,
-    /// Who wrote it.
-    pub from: String,
-    /// To whom.
-    pub to: String,
-    /// When, exactly as it was sent.
-    pub ts: String,
-    /// What, if it has text.
-    pub text: Option<String>,
-    /// When it was stored.
-    pub created_at: String,
-}
-
-/// Which messages are exported; those of /messages.
+/// Which messages are exported; the filters of /messages.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     /// Those of this sender.

@@ -8,21 +8,42 @@ use crate::store::Filter;
 use crate::timestamp::Timestamp;
 use std::io::{ErrorKind, IsTerminal, Write};
 
-pub(super) fn export(from: Option<Msisdn>, since: Option<Timestamp>, q: Option<&str>) -> Result<(), Failure> {
+/// What is printed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exporting {
+    /// A part of the messages, or all.
+    Messages {
+        /// Those of this sender.
+        from: Option<Msisdn>,
+        /// Those at this instant or later.
+        since: Option<Timestamp>,
+        /// Those with this in their text.
+        q: Option<String>,
+    },
+    /// All messages, and the deliveries of providers as they came.
+    Everything,
+}
+
+pub(super) fn export(exporting: Exporting) -> Result<(), Failure> {
     let database = open_database()?;
     let unreadable = |error| Failure::failed(format!("the database cannot be read: {error}"));
-    let since = since.map(|since| since.moment());
-    let from = from.map(|from| from.as_str().to_owned());
-    let filter = Filter { from, since, needle: q.and_then(Needle::new) };
-    let mut export = database.export(filter).map_err(unreadable)?;
+    let export = match exporting {
+        Exporting::Everything => database.export_with_deliveries(),
+        Exporting::Messages { from, since, q } => {
+            let since = since.map(|since| since.moment());
+            let from = from.map(|from| from.as_str().to_owned());
+            database.export(Filter { from, since, needle: q.as_deref().and_then(Needle::new) })
+        }
+    };
+    let mut export = export.map_err(unreadable)?;
     let mut stdout = std::io::stdout().lock();
     // Messages that pass by on the terminal are progress enough.
-    let mut progress = (!stdout.is_terminal()).then(|| Progress::new("messages"));
+    let mut progress = (!stdout.is_terminal()).then(|| Progress::new("lines"));
     let (mut count, mut lines) = (0, Vec::new());
     while let Some(slice) = export.slice().map_err(unreadable)? {
         lines.clear();
-        for record in &slice {
-            serde_json::to_writer(&mut lines, record).expect("text is written to memory");
+        for line in &slice {
+            serde_json::to_writer(&mut lines, line).expect("text is written to memory");
             lines.push(b'\n');
         }
         match stdout.write_all(&lines).and_then(|()| stdout.flush()) {

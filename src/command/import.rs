@@ -2,8 +2,9 @@
 
 use crate::command::progress::Progress;
 use crate::command::{Failure, database_path};
+use crate::delivery::Source;
 use crate::message::{MessageId, Msisdn, Text};
-use crate::store::{Maintenance, Record, Stored};
+use crate::store::{Exported, KeptDelivery, Maintenance, ProviderDetails, Record, Stored};
 use crate::timestamp::Timestamp;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -28,12 +29,12 @@ pub(super) fn import(file: Option<&Path>) -> Result<(), Failure> {
     let (mut created, mut duplicates, mut bad) = (0_u64, 0_u64, 0_u64);
     loop {
         let batch = lines.batch()?;
-        let mut records = Vec::with_capacity(batch.len());
+        let mut exported = Vec::with_capacity(batch.len());
         let mut numbers = Vec::with_capacity(batch.len());
         for (number, line) in batch {
             match line.and_then(|line| read(&line)) {
-                Ok(record) => {
-                    records.push(record);
+                Ok(line) => {
+                    exported.push(line);
                     numbers.push(number);
                 }
                 Err(what) => {
@@ -42,7 +43,7 @@ pub(super) fn import(file: Option<&Path>) -> Result<(), Failure> {
                 }
             }
         }
-        let outcomes = database.import(&records).map_err(|error| {
+        let outcomes = database.import(&exported).map_err(|error| {
             let first = numbers.first().copied().unwrap_or(1);
             Failure::failed(format!(
                 "the database cannot be written: {error}. All lines before line {first} have been dealt with. Run it \
@@ -87,21 +88,25 @@ struct Given {
     ts: Option<String>,
     text: Option<String>,
     created_at: Option<String>,
+    #[serde(flatten)]
+    details: Option<ProviderDetails>,
+    /// Only a delivery has them.
+    messages: Option<IgnoredAny>,
 }
 
-/// A line as a record that can be stored.
+/// A line as something that can be stored.
 ///
-/// With `created_at` it has been in an inbox before, and comes back as it was, whatever is in it. Without, it is from
-/// elsewhere, and held to what a delivery is held to.
-fn read(line: &[u8]) -> Result<Record, String> {
+/// With `created_at` a message has been in an inbox before, and comes back as it was, whatever is in it. Without, it is
+/// from elsewhere, and held to what a delivery is held to.
+fn read(line: &[u8]) -> Result<Exported, String> {
     let line = line.trim_ascii();
     if !line.starts_with(b"{") {
         return Err("not a message: it is no JSON object".to_owned()); // serde would take an array of the values too
     }
-    let given: Given = serde_json::from_slice(line).map_err(|error| {
-        let what = error.to_string().replace(" at line 1 column ", " at column "); // it knows only this line
-        format!("not a message: {what}")
-    })?;
+    let given: Given = serde_json::from_slice(line).map_err(|error| format!("not a message: {}", at_column(&error)))?;
+    if given.messages.is_some() {
+        return delivery(line).map(Exported::Delivery);
+    }
     let required = |name: &str, value: Option<String>| {
         value.ok_or_else(|| match serde_json::from_slice::<Page>(line) {
             Ok(_) => {
@@ -117,6 +122,8 @@ fn read(line: &[u8]) -> Result<Record, String> {
         ts: required("ts", given.ts)?,
         text: given.text,
         created_at: given.created_at.clone().unwrap_or_else(|| format!("{:.3}", jiff::Timestamp::now())),
+        // An item of GET /arrivals says that it is native.
+        details: given.details.filter(|details| details.source != Source::Native.label()),
     };
     if given.created_at.is_none() {
         let checks = [
@@ -130,7 +137,27 @@ fn read(line: &[u8]) -> Result<Record, String> {
             return Err(format!("{name}: {}", refusal.msg));
         }
     }
-    Ok(record)
+    Ok(Exported::Message(record))
+}
+
+/// A line as a delivery. What refers to its body stays within it.
+fn delivery(line: &[u8]) -> Result<KeptDelivery, String> {
+    let delivery: KeptDelivery =
+        serde_json::from_slice(line).map_err(|error| format!("not a delivery: {}", at_column(&error)))?;
+    let length = delivery.body.as_bytes().len();
+    let lies_within = |at: i64, bytes: i64| {
+        let end = at.checked_add(bytes).and_then(|end| usize::try_from(end).ok());
+        at >= 0 && bytes >= 0 && end.is_some_and(|end| end <= length)
+    };
+    match delivery.messages.iter().find(|message| !lies_within(message.at, message.bytes)) {
+        Some(message) => Err(format!("message {} does not lie within the body", message.record.message_id)),
+        None => Ok(delivery),
+    }
+}
+
+/// What is wrong, and where in the line: more the parser does not know.
+fn at_column(error: &serde_json::Error) -> String {
+    error.to_string().replace(" at line 1 column ", " at column ")
 }
 
 /// The lines of a file, with their numbers from 1 on.

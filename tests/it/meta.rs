@@ -549,3 +549,99 @@ fn statuses_are_listed_in_the_order_of_arrival_and_the_current_one_is_that_of_th
     assert_eq!(server.get("/statuses?after=6").status, 410);
     assert_eq!(server.get("/statuses?after=x").status, 422);
 }
+
+/// The database of a service that has taken in messages of both kinds, statuses, and deliveries with nothing in them.
+fn mixed() -> Server {
+    let server = configured(&[]);
+    let status = |id: &str, status: &str| {
+        json!({ "id": id, "status": status, "timestamp": "1790416800", "recipient_id": "12025550143",
+                "errors": [{ "code": 131_047 }] })
+    };
+    deliver(&server, "nothing to store");
+    server.deliver(delivery("m1"));
+    let mut image = json!({ "from": "12025550143", "id": "wamid.T2", "timestamp": "1790416920", "type": "image",
+                            "image": { "id": "9" }, "context": { "id": "wamid.T1" } });
+    image["from_user_id"] = json!("US.1");
+    deliver(&server, &envelope(json!({ "messages": [text_message("wamid.T1"), image] })));
+    deliver(&server, &envelope(json!({ "statuses": [status("wamid.O1", "sent"), status("wamid.O2", "failed")] })));
+    server.deliver(delivery("m2"));
+    let both = json!({ "messages": [text_message("wamid.T3")], "statuses": [status("wamid.O1", "read")] });
+    deliver(&server, &envelope(both));
+    let body = b"\xff\x00 is not UTF-8";
+    let signature = format!("sha256={}", sign(APP_SECRET, body));
+    assert_eq!(server.request("POST", "/webhook/meta", &[("X-Hub-Signature-256", &signature)], body).status, 200);
+    server
+}
+
+fn exported(server: &Server, arguments: &[&str]) -> String {
+    let ended = run(program()
+        .arg("export")
+        .args(arguments)
+        .env("DATABASE_URL", format!("sqlite:///{}", server.database().display())));
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    ended.stdout
+}
+
+#[track_caller]
+fn imported(lines: &str) -> Server {
+    let directory = Directory::new();
+    for _ in 0..2 {
+        // The second time, everything is there already.
+        let mut command = command_with_input(&directory, lines);
+        let url = format!("sqlite:///{}", directory.database().display());
+        let ended = run(command.arg("import").env("DATABASE_URL", url));
+        assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    }
+    let settings = [("META_APP_SECRET", APP_SECRET), ("META_VERIFY_TOKEN", TOKEN)];
+    Server::in_directory(directory, &settings)
+}
+
+#[test]
+fn an_export_has_what_the_provider_said_and_an_import_brings_it_back() {
+    let server = mixed();
+    let lines = exported(&server, &[]);
+    let image = json(lines.lines().nth(2).expect("there are five messages"));
+    let expected = json!({ "source": "meta", "type": "image", "from_id": "US.1", "profile_name": null,
+                           "channel": "200000000000002", "reply_to": "wamid.T1" });
+    for (name, value) in expected.as_object().unwrap() {
+        assert_eq!(image[name], *value, "{name}");
+    }
+    let other = imported(&lines);
+    assert_eq!(exported(&other, &[]), lines);
+    assert_eq!(other.get("/arrivals").text(), server.get("/arrivals").text());
+    assert_eq!(other.get("/arrivals/2/delivery").status, 404);
+}
+
+#[test]
+fn an_export_with_raw_brings_everything_back() {
+    let server = mixed();
+    let lines = exported(&server, &["--raw"]);
+    assert_eq!(lines.lines().count(), 7, "two native messages and five deliveries:\n{lines}");
+    let other = imported(&lines);
+    assert_eq!(exported(&other, &["--raw"]), lines);
+    for path in ["/messages", "/arrivals", "/arrivals/3", "/statuses?after=0", "/stats"] {
+        assert_eq!(other.get(path).text(), server.get(path).text(), "{path}");
+    }
+    let raw = |server: &Server| server.get("/arrivals/5/delivery");
+    assert_eq!(raw(&other).body, raw(&server).body);
+    assert_eq!(raw(&other).field("Inbox-Signature"), raw(&server).field("Inbox-Signature"));
+    // Meta's retry of a delivery that was imported changes nothing.
+    deliver(&other, &envelope(json!({ "messages": [text_message("wamid.T1")] })));
+    assert_eq!(exported(&other, &["--raw"]), lines);
+}
+
+#[test]
+fn a_delivery_whose_message_lies_outside_of_its_body_is_not_imported() {
+    let server = mixed();
+    let lines = exported(&server, &["--raw"]);
+    let line = lines.lines().find(|line| line.contains("wamid.T3")).expect("it was exported");
+    let mut bad = json(line);
+    bad["messages"][0]["at"] = json!(1_000_000);
+    let directory = Directory::new();
+    let mut command = command_with_input(&directory, bad.to_string());
+    let url = format!("sqlite:///{}", directory.database().display());
+    let ended = run(command.arg("import").env("DATABASE_URL", url));
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("line 1: message wamid.T3 does not lie within the body"), "{ended:?}");
+    assert_eq!(Database::open(directory.database()).number("SELECT COUNT(*) FROM deliveries"), 0);
+}

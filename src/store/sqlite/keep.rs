@@ -1,6 +1,7 @@
 //! What is kept of a provider's delivery beyond the rows of its messages: itself, their details, and its statuses.
 
 use crate::delivery::{Delivery, Raw, StatusUpdate};
+use crate::message::Details;
 use crate::store::{Provided, Stored};
 use rusqlite::{Connection, OptionalExtension};
 
@@ -18,10 +19,12 @@ pub(super) fn keep(
     first_seq: i64,
     now: &str,
 ) -> rusqlite::Result<Vec<Stored>> {
-    let id: i64 = connection
-        .prepare_cached(include_str!("../../../sql/sqlite/next_delivery.sql"))?
-        .query_row([], |row| row.get(0))?;
-    let statuses = insert_statuses(connection, &delivery.statuses, id, now)?;
+    let id = next_delivery(connection)?;
+    let statuses = delivery.statuses.iter().map(|update| {
+        let StatusUpdate { message_id, status, recipient, ts, error_code } = update;
+        (message_id.as_str(), status.as_str(), recipient.as_str(), ts.as_str(), *error_code)
+    });
+    let statuses = insert_statuses(connection, statuses, id, now)?;
     if delivery.updates() > 0 && !stored.iter().chain(&statuses).any(|outcome| *outcome == Stored::Created) {
         return Ok(statuses);
     }
@@ -31,9 +34,8 @@ pub(super) fn keep(
     for (seq, (message, _)) in (first_seq..).zip(created) {
         let Some(details) = &message.details else { continue };
         let (at, bytes) = (details.place.start as i64, details.place.len() as i64); // a body is in memory
-        let names = (&details.from_id, &details.profile_name, &details.channel, &details.reply_to);
-        let (from_id, profile_name, channel, reply_to) = names;
-        insert.execute((seq, source, &details.kind, from_id, profile_name, channel, reply_to, id, at, bytes))?;
+        let Details { kind, from_id, profile_name, channel, reply_to, .. } = details;
+        insert.execute((seq, source, kind, from_id, profile_name, channel, reply_to, id, at, bytes))?;
     }
     let mut insert = connection.prepare_cached(include_str!("../../../sql/sqlite/insert_delivery.sql"))?;
     let ignored = delivery.updates() == 0;
@@ -56,18 +58,23 @@ pub(super) fn provided(connection: &Connection, seq: i64) -> rusqlite::Result<Op
     provided.optional()
 }
 
-fn insert_statuses(
+/// The id that the next delivery gets.
+pub(super) fn next_delivery(connection: &Connection) -> rusqlite::Result<i64> {
+    let mut next = connection.prepare_cached(include_str!("../../../sql/sqlite/next_delivery.sql"))?;
+    next.query_row([], |row| row.get(0))
+}
+
+/// Stores what a provider has said of a message: message_id, status, recipient, ts and error_code of each.
+pub(super) fn insert_statuses<'a>(
     connection: &Connection,
-    statuses: &[StatusUpdate],
+    statuses: impl Iterator<Item = (&'a str, &'a str, &'a str, &'a str, Option<i64>)>,
     delivery: i64,
     now: &str,
 ) -> rusqlite::Result<Vec<Stored>> {
     let mut last = connection.prepare_cached(include_str!("../../../sql/sqlite/last_status_seq.sql"))?;
     let mut seq: i64 = last.query_row([], |row| row.get(0))?;
     let mut insert = connection.prepare_cached(include_str!("../../../sql/sqlite/insert_status.sql"))?;
-    let outcomes = statuses.iter().map(|update| {
-        let StatusUpdate { message_id, status, recipient, ts, error_code } = update;
-        let (message_id, recipient, ts) = (message_id.as_str(), recipient.as_str(), ts.as_str());
+    let outcomes = statuses.map(|(message_id, status, recipient, ts, error_code)| {
         if insert.execute((seq + 1, message_id, status, recipient, ts, error_code, now, delivery))? == 0 {
             return Ok(Stored::Duplicate);
         }

@@ -2,23 +2,35 @@
 
 use crate::query::Cursor;
 use crate::store::sqlite::value::text;
-use crate::store::{Item, Page, Record};
+use crate::store::{Item, Page, ProviderDetails, Record};
 use crate::timestamp::Moment;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Row, Statement};
 
 impl Record {
-    /// Reads a row of sql/sqlite/export.sql.
+    /// Reads a row of sql/sqlite/export.sql or messages_of_delivery.sql.
     pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Record> {
         Ok(Record {
             message_id: string(row, 1)?,
             from: string(row, 2)?,
             to: string(row, 3)?,
             ts: string(row, 4)?,
-            text: text(row.get_ref(5)?).map(String::from),
+            text: optional(row, 5)?,
             created_at: string(row, 6)?,
+            details: optional(row, 9)?.map(|source| details(row, source)).transpose()?,
         })
     }
+}
+
+fn details(row: &Row<'_>, source: String) -> rusqlite::Result<ProviderDetails> {
+    Ok(ProviderDetails {
+        source,
+        kind: string(row, 10)?,
+        from_id: optional(row, 11)?,
+        profile_name: optional(row, 12)?,
+        channel: optional(row, 13)?,
+        reply_to: optional(row, 14)?,
+    })
 }
 
 /// An [`Item`] and its moment.
@@ -36,15 +48,20 @@ impl Placed {
             from: string(row, 3)?,
             to: string(row, 4)?,
             ts: string(row, 5)?,
-            text: text(row.get_ref(6)?).map(String::from),
+            text: optional(row, 6)?,
         };
         Ok(Placed { item, moment: moment(row, 0)? })
     }
 }
 
-/// A column that is never NULL. What is not UTF-8, which only another program can have written, is replaced.
+/// A column that is never NULL.
 fn string(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
-    Ok(text(row.get_ref(column)?).map(String::from).unwrap_or_default())
+    optional(row, column).map(Option::unwrap_or_default)
+}
+
+/// A column. What is not UTF-8, which only another program can have written, is replaced.
+fn optional(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<String>> {
+    Ok(text(row.get_ref(column)?).map(String::from))
 }
 
 /// The moment in the columns `column` (ts_us) and the next (ts_ns).
