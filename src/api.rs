@@ -12,8 +12,8 @@ use crate::metrics::{Metrics, Page};
 use crate::page;
 use crate::path::{self, Audience, Path};
 use crate::query::Parameters;
-use crate::query::arrivals::{self, Place};
-use crate::query::statuses;
+use crate::query::order::{Given, Place};
+use crate::query::{arrivals, statuses};
 use crate::reply::{Fault, Reply, Status};
 use crate::store::{self, Arrival, Item, Outcome, Provided, ReadError, Store, Stored, Unavailable, sqlite_version};
 use crate::webhook::meta::{self, Meta};
@@ -54,12 +54,12 @@ pub enum Step {
     Wait(Wait),
 }
 
-/// What a client waits for.
+/// What a client waits for: messages, or statuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait {
     /// How long, from the first answer of this kind on.
     pub time: Duration,
-    /// Messages that arrive after this one; what came before it does not match.
+    /// What arrives after this one; what came before it does not match.
     pub cursor: i64,
 }
 
@@ -101,7 +101,7 @@ impl Api {
             Path::Arrivals => self.read(path, request, || self.arrivals(request.query, request.waited)),
             Path::Arrival => self.read(path, request, || self.arrival(request.path)),
             Path::ArrivalDelivery => self.read(path, request, || self.delivery(request.path)),
-            Path::Statuses => self.read(path, request, || self.statuses(request.query)),
+            Path::Statuses => self.read(path, request, || self.statuses(request.query, request.waited)),
             Path::Stats => self.read(path, request, || self.stats()),
             Path::Metrics => self.read(path, request, || self.metrics()),
             Path::OpenApi => self.read(path, request, || Answer::from(openapi::document())),
@@ -181,7 +181,7 @@ impl Api {
                 let body = Messages { data: page.items, total: page.total, limit, offset: query.offset };
                 let reply = Reply::json(&body);
                 match page.next {
-                    Some(cursor) => reply.with("Link", format!("<{}>; rel=\"next\"", parameters.next(&cursor))).into(),
+                    Some(cursor) => linked(reply, "next", &parameters.next(&cursor)).into(),
                     None => reply.into(),
                 }
             }
@@ -197,39 +197,48 @@ impl Api {
             oldest: i64,
             changes: i64,
         }
-        let parameters = arrivals::Parameters::decode(query);
-        let (mut selection, mut wait) = match parameters.check() {
-            Ok(arrivals::Query { selection, wait }) => (selection, wait),
+        let given = Given::decode(query, &arrivals::NAMES);
+        let mut query = match arrivals::check(&given) {
+            Ok(query) => query,
             Err(faults) => return invalid(&faults).into(),
         };
-        if let Some(Waited { cursor, is_over, .. }) = waited {
-            selection.place = Place::After(cursor);
-            wait = if is_over { Duration::ZERO } else { wait };
-        }
-        let page = match self.store.arrivals(&selection) {
+        go_on(&mut query.selection.place, &mut query.wait, waited);
+        let page = match self.store.arrivals(&query.selection) {
             Ok(page) => page,
             Err(error) => return unread(&error).into(),
         };
-        if page.items.is_empty() && !page.more && !wait.is_zero() {
-            return Step::Wait(Wait { time: wait, cursor: page.next });
+        if page.items.is_empty() && !page.more && !query.wait.is_zero() {
+            return Step::Wait(Wait { time: query.wait, cursor: page.next });
         }
-        let link = |place, seq, relation| ("Link", format!("<{}>; rel=\"{relation}\"", parameters.target(place, seq)));
-        let next = page.more.then(|| link("after", page.next, "next"));
-        let links = next.into_iter().chain(page.before.map(|seq| link("before", seq, "prev")));
+        let target = |place, seq| given.target(Path::Arrivals.label(), place, seq);
+        let (next, before) =
+            (page.more.then(|| target("after", page.next)), page.before.map(|seq| target("before", seq)));
         let (oldest, changes) = (page.oldest, page.changes);
         let reply = Reply::json(&Page { data: page.items, next: page.next.to_string(), oldest, changes });
-        let reply = links.fold(reply, |reply, (name, value)| reply.with(name, value));
+        let reply = next.into_iter().fold(reply, |reply, next| linked(reply, "next", &next));
+        let reply = before.into_iter().fold(reply, |reply, before| linked(reply, "prev", &before));
         Step::Answer(reply.into())
     }
 
-    /// Which of those that wait are to be asked again, by their places in the list: each has a cursor and the query of its
-    /// request. For the others nothing matches up to the seq that is returned too.
-    pub fn woken(&self, waiting: &[(i64, &str)]) -> Result<(i64, Vec<usize>), ReadError> {
-        let filter = |query| Some(arrivals::Parameters::decode(query).check().ok()?.selection.filter);
+    /// For each of those that wait, by cursor and target of the request: the cursor from which it waits on, or None if it
+    /// is to be asked again.
+    pub fn woken(&self, waiting: &[(i64, &str)]) -> Result<Vec<Option<i64>>, ReadError> {
+        let is_at = |target: &str, path: Path| target.split('?').next() == Some(path.label());
+        let filter = |target: &str| {
+            let (_, query) = target.split_once('?')?;
+            Some(arrivals::check(&Given::decode(query, &arrivals::NAMES)).ok()?.selection.filter)
+        };
+        let follows = waiting.iter().filter(|(_, target)| is_at(target, Path::Arrivals));
         let followers =
-            waiting.iter().map(|&(cursor, query)| (cursor, filter(query).unwrap_or_default())).collect::<Vec<_>>();
+            follows.map(|&(cursor, target)| (cursor, filter(target).unwrap_or_default())).collect::<Vec<_>>();
         let (last, may_match) = self.store.followed(&followers)?;
-        Ok((last, may_match.into_iter().enumerate().filter(|(_, may)| *may).map(|(index, _)| index).collect()))
+        let last_status = self.store.last_status()?;
+        let mut may_match = may_match.into_iter();
+        let cursors = waiting.iter().map(|&(cursor, target)| match is_at(target, Path::Statuses) {
+            true => (last_status <= cursor).then_some(cursor),
+            false => (!may_match.next().unwrap_or(true)).then_some(last),
+        });
+        Ok(cursors.collect())
     }
 
     fn arrival(&self, path: &str) -> Answer {
@@ -279,7 +288,7 @@ impl Api {
         }
     }
 
-    fn statuses(&self, query: &str) -> Answer {
+    fn statuses(&self, query: &str, waited: Option<Waited>) -> Step {
         #[derive(Serialize)]
         struct Page {
             data: Vec<store::Status>,
@@ -288,13 +297,23 @@ impl Api {
             #[serde(skip_serializing_if = "Option::is_none")]
             current: Option<String>,
         }
-        match statuses::parse(query).map(|selection| self.store.statuses(&selection)) {
-            Ok(Ok(page)) => {
-                Reply::json(&Page { data: page.items, next: page.next.to_string(), current: page.current }).into()
-            }
-            Ok(Err(error)) => unread(&error),
-            Err(faults) => invalid(&faults),
+        let given = Given::decode(query, &statuses::NAMES);
+        let mut query = match statuses::check(&given) {
+            Ok(query) => query,
+            Err(faults) => return invalid(&faults).into(),
+        };
+        go_on(&mut query.selection.place, &mut query.wait, waited);
+        let page = match self.store.statuses(&query.selection) {
+            Ok(page) => page,
+            Err(error) => return unread(&error).into(),
+        };
+        if page.items.is_empty() && !page.more && !query.wait.is_zero() {
+            return Step::Wait(Wait { time: query.wait, cursor: page.next });
         }
+        let next = page.more.then(|| given.target(Path::Statuses.label(), "after", page.next));
+        let reply = Reply::json(&Page { data: page.items, next: page.next.to_string(), current: page.current });
+        let reply = next.into_iter().fold(reply, |reply, next| linked(reply, "next", &next));
+        Step::Answer(reply.into())
     }
 
     fn stats(&self) -> Answer {
@@ -364,6 +383,19 @@ impl Api {
 impl From<Answer> for Step {
     fn from(answer: Answer) -> Step {
         Step::Answer(answer)
+    }
+}
+
+/// Adds a link (RFC 8288).
+fn linked(reply: Reply, relation: &str, target: &str) -> Reply {
+    reply.with("Link", format!("<{target}>; rel=\"{relation}\""))
+}
+
+/// Has a read that is asked again look from where it was before, and wait no more at the end of its time.
+fn go_on(place: &mut Place, wait: &mut Duration, waited: Option<Waited>) {
+    if let Some(Waited { cursor, is_over, .. }) = waited {
+        *place = Place::After(cursor);
+        *wait = if is_over { Duration::ZERO } else { *wait };
     }
 }
 

@@ -5,6 +5,8 @@ pub mod statuses;
 
 pub mod arrivals;
 
+pub mod order;
+
 mod cursor;
 mod needle;
 
@@ -179,7 +181,7 @@ fn integer(value: Option<&str>, default: u64, min: u64, max: u64) -> Result<u64,
     if number > max {
         let msg = match max {
             LIMIT_MAX => "Input should be 100 or less",
-            arrivals::WAIT_S_MAX => "Input should be 30 or less",
+            order::WAIT_S_MAX => "Input should be 30 or less",
             _ => "Input should be 2^63-1 or less",
         };
         return Err(Refusal { kind: "less_than_equal", msg });

@@ -231,7 +231,8 @@ impl Work {
         let body = read_body(&mut request).unwrap_or_default();
         let woken = waiting::listed(&body).and_then(|waiting| self.api.woken(&waiting).ok());
         // The gate keeps them waiting when it was not possible to look, and asks all of them at the end of their time.
-        let bytes = woken.map_or_else(|| b"HTTP/1.1 503 \r\nContent-Length: 0\r\n\r\n".to_vec(), waiting::woken);
+        let bytes = woken
+            .map_or_else(|| b"HTTP/1.1 503 \r\nContent-Length: 0\r\n\r\n".to_vec(), |cursors| waiting::woken(&cursors));
         Responses { bytes, writers: vec![request.into_writer()] }.send();
     }
 

@@ -300,6 +300,13 @@ impl Store {
         }
     }
 
+    /// The highest seq that was ever given to a status.
+    pub fn last_status(&self) -> Result<i64, ReadError> {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.last_status(),
+        }
+    }
+
     /// What a provider has said of the message with this seq; None for a native one.
     pub fn provided(&self, seq: i64) -> Result<Option<Provided>, ReadError> {
         match self {

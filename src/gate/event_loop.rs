@@ -610,26 +610,24 @@ impl EventLoop {
             let State::Parked(request) = &self.clients.get(&id)?.state else { return None };
             let Waiting { number, cursor, .. } = request.waiting.as_ref()?;
             listed.push((id, *number));
-            Some((*cursor, request.query()))
+            Some((*cursor, request.target()))
         });
         let list = waiting_list(lines);
         self.upstream.list_waiters(index, &list, listed, self.now);
     }
 
     /// Asks those again that may have a message. For the others nothing has come.
-    fn end_round(&mut self, listed: &[(ClientId, u64)], woken: Option<(i64, Vec<usize>)>) {
+    fn end_round(&mut self, listed: &[(ClientId, u64)], cursors: Option<Vec<Option<i64>>>) {
         self.waiters.end_round(self.now);
-        let Some((last, woken)) = woken else { return };
-        for (place, (id, number)) in listed.iter().enumerate() {
+        for ((id, number), cursor) in listed.iter().zip(cursors.unwrap_or_default()) {
             let Some(State::Parked(request)) = self.clients.get_mut(id).map(|client| &mut client.state) else {
                 continue;
             };
             // It may have been answered meanwhile, and wait for something else.
             let Some(waiting) = request.waiting.as_mut().filter(|waiting| waiting.number == *number) else { continue };
-            if woken.contains(&place) {
-                self.ask_again(*id, None);
-            } else {
-                waiting.cursor = last;
+            match cursor {
+                Some(cursor) => waiting.cursor = cursor,
+                None => self.ask_again(*id, None),
             }
         }
     }

@@ -110,11 +110,10 @@ impl Request {
         Asked { method, path, client: Some(client), arrived_us: self.arrived_us, waited: self.waited() }
     }
 
-    /// The query string of its target.
-    pub(super) fn query(&self) -> &str {
-        let target =
-            self.forward.split(|&byte| byte == b' ').nth(1).and_then(|target| std::str::from_utf8(target).ok());
-        target.and_then(|target| target.split_once('?')).map_or("", |(_, query)| query)
+    /// Its target.
+    pub(super) fn target(&self) -> &str {
+        let target = self.forward.split(|&byte| byte == b' ').nth(1);
+        target.and_then(|target| std::str::from_utf8(target).ok()).unwrap_or_default()
     }
 
     /// What a worker is told when it is asked again.

@@ -109,7 +109,7 @@ impl Response {
     }
 
     /// What a worker says of those that wait.
-    pub(super) fn woken(&self) -> Option<(i64, Vec<usize>)> {
+    pub(super) fn woken(&self) -> Option<Vec<Option<i64>>> {
         woken_of(&self.bytes)
     }
 

@@ -1,14 +1,26 @@
 //! The query string of /statuses.
 
-use super::arrivals::Place;
-use super::{LIMIT_DEFAULT, LIMIT_MAX, OFFSET_MAX, integer};
-use crate::reply::{Fault, Refusal};
-use std::borrow::Cow;
+use super::order::{Given, Part, Place};
+use super::sender;
+use crate::reply::Fault;
+use std::time::Duration;
+
+/// The parameters.
+pub const NAMES: [&str; 6] = ["limit", "after", "wait", "message_id", "recipient", "status"];
+
+/// A checked query.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// What the store is asked.
+    pub selection: Selection,
+    /// How long to wait when there is nothing.
+    pub wait: Duration,
+}
 
 /// Which statuses of outgoing messages, in which part of the order of arrival.
 #[derive(Clone, Debug)]
 pub struct Selection {
-    /// Where the page lies; never in front of something.
+    /// Where the page lies.
     pub place: Place,
     /// How many at most.
     pub limit: usize,
@@ -20,52 +32,43 @@ pub struct Selection {
     pub status: Option<String>,
 }
 
-/// Reads the query, and reports all parameters that are wrong. Unknown ones are ignored.
-pub fn parse(query: &str) -> Result<Selection, Vec<Fault>> {
-    let value = |name: &str| -> Option<Cow<'_, str>> {
-        form_urlencoded::parse(query.as_bytes()).filter(|(known, _)| known == name).last().map(|(_, value)| value)
-    };
+/// Checks every parameter and reports all that are wrong.
+pub fn check(given: &Given<'_>) -> Result<Query, Vec<Fault>> {
     let mut faults = Vec::new();
-    let mut number = |name, text: Option<&str>, default, min, max| {
-        integer(text, default, min, max).unwrap_or_else(|refusal: Refusal| {
-            faults.push(Fault::parameter(name, refusal));
-            default
-        })
-    };
-    let limit = number("limit", value("limit").as_deref(), LIMIT_DEFAULT, 1, LIMIT_MAX);
-    let place = match value("after").as_deref() {
-        None => Place::Newest,
-        Some("now") => Place::Now,
-        after => Place::After(i64::try_from(number("after", after, 0, 0, OFFSET_MAX)).unwrap_or(i64::MAX)),
-    };
+    let Part { place, limit, wait } = given.part(&mut faults);
     if !faults.is_empty() {
         return Err(faults);
     }
-    let text = |name| value(name).map(Cow::into_owned);
-    let recipient = value("recipient").map(|recipient| super::sender(&recipient));
-    let (message_id, status) = (text("message_id"), text("status"));
-    Ok(Selection { place, limit: limit as usize, message_id, recipient, status }) // at most 100
+    let (message_id, status) = (given.text("message_id"), given.text("status"));
+    let recipient = given.get("recipient").map(sender);
+    Ok(Query { selection: Selection { place, limit, message_id, recipient, status }, wait })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn check(query: &str) -> Result<Query, Vec<Fault>> {
+        super::check(&Given::decode(query, &NAMES))
+    }
+
     #[test]
     fn each_parameter_is_taken_within_its_rule_and_refused_beyond() {
         for (query, place) in [
             ("", Some(Place::Newest)),
-            ("after=now", Some(Place::Now)),
+            ("after=now&wait=30", Some(Place::Now)),
             ("after=7&limit=100&unknown=1", Some(Place::After(7))),
+            ("before=7", Some(Place::Newest)),
             ("after=-1", None),
             ("after=x", None),
             ("limit=0", None),
             ("limit=101", None),
+            ("wait=1", None),
         ] {
-            assert_eq!(parse(query).ok().map(|selection| selection.place), place, "{query}");
+            assert_eq!(check(query).ok().map(|query| query.selection.place), place, "{query}");
         }
-        assert_eq!(parse("after=x&limit=y").unwrap_err().len(), 2);
-        let selection = parse("recipient=+1&message_id=wamid.A%3D&status=read&status=sent").unwrap();
+        assert_eq!(check("after=x&limit=y").unwrap_err().len(), 2);
+        let selection = check("recipient=+1&message_id=wamid.A%3D&status=read&status=sent").unwrap().selection;
         assert_eq!(selection.recipient.as_deref(), Some("+1"));
         assert_eq!(selection.message_id.as_deref(), Some("wamid.A="));
         assert_eq!(selection.status.as_deref(), Some("sent"));

@@ -30,30 +30,28 @@ pub fn wait_of(response: &[u8]) -> Option<Wait> {
 /// that HTTP has.
 pub const WOKEN_TARGET: &str = "woken";
 
-/// The body of such a request: of each that waits its cursor and its query.
+/// The body of such a request: of each that waits its cursor and the target that it asked for.
 pub fn waiting_list<'a>(waiting: impl Iterator<Item = (i64, &'a str)>) -> String {
-    waiting.map(|(cursor, query)| format!("{cursor} {query}\n")).collect()
+    waiting.map(|(cursor, target)| format!("{cursor} {target}\n")).collect()
 }
 
 /// What was listed. None for what no gate has written.
 pub(super) fn listed(body: &[u8]) -> Option<Vec<(i64, &str)>> {
     let lines = std::str::from_utf8(body).ok()?.lines();
-    lines.map(|line| line.split_once(' ').and_then(|(cursor, query)| Some((cursor.parse().ok()?, query)))).collect()
+    lines.map(|line| line.split_once(' ').and_then(|(cursor, target)| Some((cursor.parse().ok()?, target)))).collect()
 }
 
-/// The answer: up to which seq was looked, and the places in the list of those to be asked again.
-pub(super) fn woken((last, places): (i64, Vec<usize>)) -> Vec<u8> {
-    let body: String = places.iter().map(|place| format!(" {place}")).collect();
-    let length = last.to_string().len() + body.len();
-    format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{last}{body}").into_bytes()
+/// The answer, a line for each that was listed: the cursor from which it waits on, or nothing if it is to be asked again.
+pub(super) fn woken(cursors: &[Option<i64>]) -> Vec<u8> {
+    let body: String = cursors.iter().map(|cursor| cursor.map_or_else(String::new, |n| n.to_string()) + "\n").collect();
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
 /// What such an answer says; None when the worker could not look.
-pub fn woken_of(response: &[u8]) -> Option<(i64, Vec<usize>)> {
+pub fn woken_of(response: &[u8]) -> Option<Vec<Option<i64>>> {
     let (head, body) = std::str::from_utf8(response).ok()?.split_once("\r\n\r\n")?;
-    let mut numbers = body.split(' ');
-    let last = numbers.next().filter(|_| head.starts_with("HTTP/1.1 200 "))?.parse().ok()?;
-    Some((last, numbers.map(|place| place.parse().ok()).collect::<Option<_>>()?))
+    let lines = Some(body).filter(|_| head.starts_with("HTTP/1.1 200 "))?.lines();
+    lines.map(|line| if line.is_empty() { Some(None) } else { line.parse().ok().map(Some) }).collect()
 }
 
 /// How many groups with new messages were committed, and a descriptor that reports the next one.
@@ -106,10 +104,10 @@ mod tests {
             let wait = Wait { time: Duration::from_secs(seconds), cursor };
             assert_eq!(wait_of(&response(wait)), Some(wait));
         }
-        let waiting = vec![(0, ""), (7, "after=7&wait=25&q=a%20b"), (9_007_199_254_740_991, "after=now&wait=1")];
+        let waiting = vec![(0, "/arrivals"), (7, "/arrivals?after=7&wait=25&q=a%20b"), (9_007_199_254_740_991, "*")];
         assert_eq!(listed(waiting_list(waiting.iter().copied()).as_bytes()), Some(waiting));
-        for said in [(0, vec![]), (7, vec![0]), (9_007_199_254_740_991, vec![0, 1, 63])] {
-            assert_eq!(woken_of(&woken(said.clone())), Some(said));
+        for said in [vec![], vec![None], vec![Some(0), None, Some(9_007_199_254_740_991), None]] {
+            assert_eq!(woken_of(&woken(&said)), Some(said));
         }
         assert_eq!(woken_of(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 1\r\n\r\n7"), None);
         for other in ["", "HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 102 Wait 5\r\n\r\n", "HTTP/1.1 102 Wait a b\r\n\r\n"] {

@@ -150,6 +150,10 @@ impl Sqlite {
         statuses::page(&self.turns, selection)
     }
 
+    pub(super) fn last_status(&self) -> Result<i64, ReadError> {
+        statuses::last(&self.turns)
+    }
+
     pub(super) fn provided(&self, seq: i64) -> Result<Option<Provided>, ReadError> {
         self.turns.take(Side::Read).slice(|connection| Ok(keep::provided(connection, seq)?))
     }

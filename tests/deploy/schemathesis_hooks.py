@@ -37,8 +37,9 @@ def before_load_schema(context, schema):
     parameters = schema["paths"]["/messages"]["parameters"]
     parameters[:] = [parameter for parameter in parameters if parameter["name"] != "after"]
     # Neither that two parameters exclude or need each other, nor which cursors are ahead of the database; a wait takes time.
-    parameters = schema["paths"]["/arrivals"]["parameters"]
-    parameters[:] = [parameter for parameter in parameters if parameter["name"] not in ("before", "wait")]
-    for parameter in parameters + schema["paths"]["/statuses"]["parameters"]:
-        if parameter["name"] == "after":
-            parameter["schema"] = {"enum": [0, "now"]}
+    for path in ("/arrivals", "/statuses"):
+        parameters = schema["paths"][path]["parameters"]
+        parameters[:] = [parameter for parameter in parameters if parameter["name"] not in ("before", "wait")]
+        for parameter in parameters:
+            if parameter["name"] == "after":
+                parameter["schema"] = {"enum": [0, "now"]}

@@ -546,8 +546,40 @@ fn statuses_are_listed_in_the_order_of_arrival_and_the_current_one_is_that_of_th
     assert_eq!((words(&a).len(), &a["current"]), (3, &json!("read")), "{a}");
     assert_eq!(page("?message_id=wamid.B")["current"], "failed");
     assert_eq!(page("?message_id=wamid.C"), json!({ "data": [], "next": "5" }));
+    assert_eq!(words(&page("?message_id=wamid.A&limit=1")), ["sent"], "the newest");
+    let mut target = "/statuses?after=0&limit=2&recipient=%2B12025550143".to_owned();
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let reply = server.get(&target);
+        seen.extend(words(&reply.json()));
+        target = reply.next().unwrap_or_default();
+    }
+    assert_eq!((seen, target.as_str()), (["read", "delivered", "sent"].map(str::to_owned).into(), ""));
     assert_eq!(server.get("/statuses?after=6").status, 410);
+    assert_eq!(server.get("/statuses?wait=1").status, 422, "it needs after");
     assert_eq!(server.get("/statuses?after=x").status, 422);
+}
+
+#[test]
+fn a_status_wakes_the_client_that_waits_for_it_and_a_message_does_not() {
+    let server = configured(&[]);
+    let mut clients = ["after=now&wait=30&status=read", "after=0&wait=30&message_id=wamid.A", "after=now&wait=1"]
+        .map(|query| crate::waiting::ask(&server, &format!("/statuses?{query}")));
+    let mut follower = crate::waiting::ask(&server, "/arrivals?after=now&wait=30");
+    until("four clients wait", || server.metric("inbox_waiting_requests") == 4.0);
+    deliver(&server, &one_message("wamid.T1"));
+    assert_eq!(ids(follower.read_reply("GET").unwrap().json()["data"].as_array().unwrap()), ["wamid.T1"]);
+    let [reading, of_message, nothing] = &mut clients;
+    assert_eq!(nothing.read_reply("GET").unwrap().json(), json!({ "data": [], "next": "0" }));
+    for (id, word) in [("wamid.A", "sent"), ("wamid.B", "read")] {
+        let status = json!({ "id": id, "status": word, "recipient_id": "12025550143", "timestamp": "1790416800" });
+        deliver(&server, &envelope(json!({ "statuses": [status] })));
+    }
+    for (client, id, word, next) in [(of_message, "wamid.A", "sent", "1"), (reading, "wamid.B", "read", "2")] {
+        let page = client.read_reply("GET").unwrap().json();
+        assert_eq!((&page["data"][0]["message_id"], &page["data"][0]["status"]), (&json!(id), &json!(word)), "{page}");
+        assert!(page["next"] == next || id == "wamid.A", "{page}");
+    }
 }
 
 /// The database of a service that has taken in messages of both kinds, statuses, and deliveries with nothing in them.

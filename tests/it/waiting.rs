@@ -9,7 +9,7 @@ const LONG: &str = "/arrivals?after=now&wait=30";
 
 /// A client that has asked and not read its answer.
 #[track_caller]
-fn ask(server: &Server, target: &str) -> Connection {
+pub(crate) fn ask(server: &Server, target: &str) -> Connection {
     let mut connection = Connection::open(server.address()).expect("the server accepts");
     let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     connection.send(request.as_bytes()).expect("the server reads");

@@ -5,7 +5,8 @@
 //! state: no seq below one that was given is given later, so no new row gets into the range that is looked at. A row that is
 //! deleted meanwhile may be missing.
 
-use crate::query::arrivals::{Filter, Place, Selection};
+use crate::query::arrivals::{Filter, Selection};
+use crate::query::order::Place;
 use crate::store::sqlite::turn::{Side, Turns};
 use crate::store::sqlite::value::text;
 use crate::store::{Arrival, Arrivals, ReadError};

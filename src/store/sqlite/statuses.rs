@@ -3,7 +3,7 @@
 //! Only message_id has an index; the other filters are evaluated row by row, in slices, for a bounded time, as in
 //! arrivals.rs.
 
-use crate::query::arrivals::Place;
+use crate::query::order::Place;
 use crate::query::statuses::Selection;
 use crate::store::sqlite::arrivals::LOOK_TIME;
 use crate::store::sqlite::turn::{Side, Turns};
@@ -18,13 +18,17 @@ const SLICE_ROWS: i64 = 1024;
 /// is not known is worth the least.
 const RANKS: [&str; 5] = ["sent", "delivered", "read", "played", "failed"];
 
+/// The highest seq that was ever given to a status.
+pub(super) fn last(turns: &Turns) -> Result<i64, ReadError> {
+    turns.take(Side::Read).slice(|connection| {
+        let mut last = connection.prepare_cached(include_str!("../../../sql/sqlite/last_status_seq.sql"))?;
+        Ok(last.query_row([], |row| row.get(0))?)
+    })
+}
+
 /// A page, and with a message_id the status that counts.
 pub(super) fn page(turns: &Turns, selection: &Selection) -> Result<Statuses, ReadError> {
-    let last = turns.take(Side::Read).slice(|connection| {
-        Ok(connection
-            .prepare_cached(include_str!("../../../sql/sqlite/last_status_seq.sql"))?
-            .query_row([], |row| row.get(0))?)
-    })?;
+    let last = last(turns)?;
     if selection.message_id.is_some() {
         return of_message(turns, selection, last);
     }
@@ -81,8 +85,13 @@ fn of_message(turns: &Turns, selection: &Selection, last: i64) -> Result<Statuse
             status.seq > after && is(&selection.recipient, &status.recipient) && is(&selection.status, &status.status)
         })
         .collect();
-    let more = items.len() > selection.limit;
+    let beyond = items.len().saturating_sub(selection.limit);
+    if selection.place == Place::Newest {
+        items.drain(..beyond);
+        return Ok(Statuses { items, next: last, more: false, current });
+    }
     items.truncate(selection.limit);
+    let more = beyond > 0;
     let next = items.last().filter(|_| more).map_or(last, |status| status.seq);
     Ok(Statuses { items, next, more, current })
 }

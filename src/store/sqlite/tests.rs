@@ -353,7 +353,8 @@ fn a_seq_is_never_given_twice_whoever_deletes_and_after_a_vacuum() {
 
 #[test]
 fn arrivals_are_found_once_in_their_order_however_little_is_looked_at_in_one_call() {
-    use crate::query::arrivals::{Filter, Place, Selection};
+    use crate::query::arrivals::{Filter, Selection};
+    use crate::query::order::Place;
     fastrand::seed(41);
     let two = Two::open();
     let sender_of = |id: u32| if id < 3_000 { id % 7 } else { 7 }; // the last one has too many to be looked up one by one
@@ -389,7 +390,8 @@ fn arrivals_are_found_once_in_their_order_however_little_is_looked_at_in_one_cal
 
 #[test]
 fn who_follows_with_a_filter_misses_nothing_whoever_writes() {
-    use crate::query::arrivals::{Filter, Place, Selection};
+    use crate::query::arrivals::{Filter, Selection};
+    use crate::query::order::Place;
     fastrand::seed(42);
     let two = Two::open();
     let page = |after, limit, filter: &Filter| {
