@@ -3,6 +3,7 @@
 use crate::command::progress::Progress;
 use crate::command::{Failure, open_database, print};
 use crate::message::Party;
+use crate::store::MaintenanceError;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
@@ -12,23 +13,27 @@ pub(super) fn erase(person: &Party, dry_run: bool) -> Result<(), Failure> {
     let names = database.names_of(person.as_str()).map_err(unusable)?;
     let from = names.join(", also called ");
     let all = database.count_of(&names).map_err(unusable)?;
-    let unknown = || Failure::failed(format!("the sender {from} is unknown: the database has no message of it"));
-    if dry_run && all == 0 {
-        return Err(unknown());
-    }
+    let unknown =
+        || Failure::failed(format!("{from} is unknown: the database has no message of it, and no status of one to it"));
     if dry_run {
-        return print(&format!("{all} messages of {from} would be erased\n"));
+        let statuses = database.count_statuses_to(&names).map_err(unusable)?;
+        if all == 0 && statuses == 0 {
+            return Err(unknown());
+        }
+        return print(&format!("{all} messages of {from} would be erased{}\n", and_statuses(statuses)));
     }
-    let mut erased = 0;
+    let (mut erased, mut statuses) = (0, 0);
     let mut progress = Progress::new("messages");
     let done = names.iter().try_for_each(|name| {
         database.erase(name, |count| {
             erased += count;
             progress.show(erased, Some(erased as f64 / all.max(1) as f64));
         })?;
-        database.erase_statuses(name)
+        statuses += database.erase_statuses(name)?;
+        Ok(())
     });
-    let done = done.and_then(|()| database.erase_in_deliveries(|text| names.iter().any(|name| mentions(text, name))));
+    let done: Result<(), MaintenanceError> =
+        done.and_then(|()| database.erase_in_deliveries(|text| names.iter().any(|name| mentions(text, name))));
     drop(progress);
     done.map_err(|error| {
         Failure::failed(format!("{erased} messages of {from} erased, then: {error}. Run it again for the rest."))
@@ -52,8 +57,9 @@ pub(super) fn erase(person: &Party, dry_run: bool) -> Result<(), Failure> {
             "{erased} messages of {from} erased, but copies may be left in unused parts of the file: {error}. Run it again."
         ))
     })?;
-    if erased > 0 {
-        print(&format!("{erased} messages of {from} erased\n"))?;
+    let is_unknown = erased == 0 && statuses == 0;
+    if !is_unknown {
+        print(&format!("{erased} messages of {from} erased{}\n", and_statuses(statuses)))?;
     }
     if !database.empty_wal().map_err(unusable)? {
         return Err(Failure::failed(
@@ -67,7 +73,12 @@ pub(super) fn erase(person: &Party, dry_run: bool) -> Result<(), Failure> {
              and run VACUUM with sqlite3.",
         ));
     }
-    if erased > 0 { Ok(()) } else { Err(unknown()) }
+    if is_unknown { Err(unknown()) } else { Ok(()) }
+}
+
+/// What stands behind the number of messages.
+fn and_statuses(count: u64) -> String {
+    if count > 0 { format!("; statuses of messages to them: {count}") } else { String::new() }
 }
 
 /// Whether a text mentions a person: by the identifier, by the digits of a number, or by an identifier of a message of

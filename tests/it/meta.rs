@@ -418,9 +418,12 @@ fn a_person_who_is_erased_is_in_no_file_any_more_and_does_not_come_back() {
         run(program().args(["erase", "--from", "+12025550143"]).args(arguments).env("DATABASE_URL", url))
     };
     let ended = erase(&["--dry-run"]);
-    assert_eq!(ended.stdout, format!("2 messages of +{NUMBER}, also called {USER} would be erased\n"), "{ended:?}");
+    let person = format!("+{NUMBER}, also called {USER}");
+    let statuses = "statuses of messages to them: 1";
+    assert_eq!(ended.stdout, format!("2 messages of {person} would be erased; {statuses}\n"), "{ended:?}");
     let ended = erase(&[]);
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    assert_eq!(ended.stdout, format!("2 messages of {person} erased; {statuses}\n"), "{ended:?}");
     assert_eq!(server.items("limit=9").len(), 1, "the other one's is there");
     let database = Database::open(server.database());
     assert_eq!(database.number("SELECT COUNT(*) FROM statuses"), 0);
@@ -429,6 +432,14 @@ fn a_person_who_is_erased_is_in_no_file_any_more_and_does_not_come_back() {
     assert!(body.contains("Bo Test") && !body.contains("Ana Test"), "{body}");
     assert_eq!(database.number("SELECT altered FROM deliveries WHERE id = 1"), 1);
     assert_nowhere(&server, NUMBER, USER);
+
+    // Of somebody else there is only a status.
+    let status =
+        json!({ "id": "wamid.O9", "status": "read", "recipient_id": "12025550188", "timestamp": "1790416800" });
+    deliver(&server, &envelope(json!({ "statuses": [status] })));
+    let url = format!("sqlite:///{}", server.database().display());
+    let ended = run(program().args(["erase", "--from", "+12025550188"]).env("DATABASE_URL", url));
+    assert_eq!((ended.status.code(), database.number("SELECT COUNT(*) FROM statuses")), (Some(0), 0), "{ended:?}");
 
     // Meta sends all of it again.
     for body in [&shared, &alone] {

@@ -37,6 +37,13 @@ impl Maintenance {
         Ok(count as u64) // COUNT(*) is never negative
     }
 
+    /// How many statuses there are of messages that were sent to a person, by all names.
+    pub fn count_statuses_to(&self, names: &[String]) -> Result<u64, MaintenanceError> {
+        let sql = include_str!("../../../../sql/sqlite/count_statuses.sql");
+        let count: i64 = self.connection.query_row(sql, [serde_json::json!(names).to_string()], |row| row.get(0))?;
+        Ok(count as u64) // COUNT(*) is never negative
+    }
+
     /// Removes a person's messages in short transactions, and calls `removed` with how many after each. On an error,
     /// those of some transactions are removed, and it can be called again.
     pub fn erase(&mut self, name: &str, mut removed: impl FnMut(u64)) -> Result<(), MaintenanceError> {
@@ -69,21 +76,21 @@ impl Maintenance {
         }
     }
 
-    /// Removes the statuses of messages that were sent to a person.
-    pub fn erase_statuses(&mut self, name: &str) -> Result<(), MaintenanceError> {
+    /// Removes the statuses of messages that were sent to a person, and says how many.
+    pub fn erase_statuses(&mut self, name: &str) -> Result<u64, MaintenanceError> {
         let sql = include_str!("../../../../sql/sqlite/last_status.sql");
         let last: i64 = self.connection.query_row(sql, [], |row| row.get(0))?;
-        let mut first = 0;
+        let (mut first, mut erased) = (0, 0);
         while first < last {
             self.write_for_a_while(|transaction| {
                 let mut erase =
                     transaction.prepare_cached(include_str!("../../../../sql/sqlite/erase_statuses.sql"))?;
-                erase.execute((first, first + STATUSES, name))?;
+                erased += erase.execute((first, first + STATUSES, name))? as u64;
                 first += STATUSES;
                 Ok(if first < last { Progress::More } else { Progress::Done })
             })?;
         }
-        Ok(())
+        Ok(erased)
     }
 
     /// Blanks out a person in the deliveries that are kept as they came, where others are in them too. `mentions` says
