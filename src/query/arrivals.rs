@@ -31,7 +31,7 @@ pub struct Selection {
 }
 
 /// What the messages have in common. Without `since` and `q`, each is compared exactly.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filter {
     /// Who wrote it.
     pub from: Option<String>,

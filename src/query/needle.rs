@@ -10,6 +10,12 @@ pub struct Needle {
     is_ascii: bool,
 }
 
+impl PartialEq for Needle {
+    fn eq(&self, other: &Needle) -> bool {
+        self.finder.needle() == other.finder.needle()
+    }
+}
+
 impl Needle {
     /// None for the empty text, which is in every text and so no filter.
     pub fn new(text: &str) -> Option<Needle> {

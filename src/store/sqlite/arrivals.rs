@@ -123,10 +123,17 @@ pub(super) fn followed(turns: &Turns, followers: &[(i64, Filter)]) -> Result<(i6
     let (arrivals, left) = look(turns, &Filter::default(), End::Low, new, usize::MAX, LOOK_TIME)?;
     let fields: Vec<(i64, Fields<'_>)> = arrivals.iter().map(|arrival| (arrival.seq, Fields::from(arrival))).collect();
     let mut scratch = Vec::new();
+    // Many follow with the same filter: pages of one kind, or no filter at all.
+    let mut newest: Vec<(&Filter, Option<i64>)> = Vec::new();
     let may_match = followers.iter().map(|(after, filter)| {
+        let known = newest.iter().find(|(known, _)| *known == filter).map(|(_, seq)| *seq);
+        let seq = known.unwrap_or_else(|| {
+            let seq = fields.iter().rev().find(|(_, fields)| filter.takes(fields, &mut scratch)).map(|(seq, _)| *seq);
+            newest.push((filter, seq));
+            seq
+        });
         let is_known = (low..=last).contains(after) && left.is_none();
-        let mut later = fields.iter().rev().take_while(|(seq, _)| seq > after);
-        !is_known || later.any(|(_, fields)| filter.takes(fields, &mut scratch))
+        !is_known || seq.is_some_and(|seq| seq > *after)
     });
     Ok((last, may_match.collect()))
 }
