@@ -74,12 +74,34 @@ impl Sample {
     pub fn request(&self) -> Vec<u8> {
         let Sample { id, from, to, ts, text, .. } = self;
         let body = format!(r#"{{"message_id":"{id}","from":"{from}","to":"{to}","ts":"{ts}","text":"{text}"}}"#);
-        let tag = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("any length").chain_update(&body);
-        let tag = hex::encode(tag.finalize().into_bytes());
-        let length = body.len();
-        format!("POST /webhook HTTP/1.1\r\nHost: inbox\r\nX-Signature: {tag}\r\nContent-Length: {length}\r\n\r\n{body}")
-            .into_bytes()
+        signed("/webhook", "X-Signature: ", &body)
     }
+
+    /// The whole signed request in which Meta sends some messages.
+    pub fn envelope(samples: &[Sample]) -> Vec<u8> {
+        let (mut contacts, mut messages) = (Vec::new(), Vec::new());
+        for Sample { id, from, ts_us, text, .. } in samples {
+            let (number, seconds) = (&from[1..], ts_us / 1_000_000);
+            contacts.push(format!(r#"{{"profile":{{"name":"A Tester"}},"wa_id":"{number}"}}"#));
+            messages.push(format!(
+                r#"{{"from":"{number}","id":"{id}","timestamp":"{seconds}","type":"text","text":{{"body":"{text}"}}}}"#
+            ));
+        }
+        let body = format!(
+            r#"{{"object":"whatsapp_business_account","entry":[{{"id":"100000000000001","changes":[{{"value":{{"messaging_product":"whatsapp","metadata":{{"display_phone_number":"14155550100","phone_number_id":"200000000000002"}},"contacts":[{}],"messages":[{}]}},"field":"messages"}}]}}]}}"#,
+            contacts.join(","),
+            messages.join(",")
+        );
+        signed("/webhook/meta", "X-Hub-Signature-256: sha256=", &body)
+    }
+}
+
+/// A whole request; the signature is in that field, behind that prefix.
+fn signed(path: &str, field: &str, body: &str) -> Vec<u8> {
+    let tag = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("any length").chain_update(body);
+    let (tag, length) = (hex::encode(tag.finalize().into_bytes()), body.len());
+    format!("POST {path} HTTP/1.1\r\nHost: inbox\r\n{field}{tag}\r\nContent-Length: {length}\r\n\r\n{body}")
+        .into_bytes()
 }
 
 /// The real binary on a port of its own.
@@ -120,7 +142,7 @@ impl Service {
     }
 
     /// CPU time of the living threads whose name begins with `prefix`; of all of them when it is empty.
-    fn cpu_of(&self, prefix: &str) -> Duration {
+    pub fn cpu_of(&self, prefix: &str) -> Duration {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("Linux");
         let named = |task: &std::fs::DirEntry| {
             std::fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.starts_with(prefix))
