@@ -38,7 +38,8 @@ fn main() {
 fn run(database: &Path, gated: bool) -> f64 {
     let requests: Vec<Vec<u8>> = (0..MESSAGES).map(|index| Sample::new(index, 1_000).request()).collect();
     let log = Log::start(Level::Error).expect("a thread");
-    let options = Options { path: database.to_owned(), retention: Retention::default(), searches_max: 1 };
+    let options =
+        Options { path: database.to_owned(), retention: Retention::default(), searches_max: 1, search_index: false };
     let store =
         Arc::new(Store::open(options, &(Arc::new(|_: &str| {}) as Report)).expect("the directory can be written"));
     let current = Secret::new(support::SECRET.as_bytes()).expect("it is not empty");

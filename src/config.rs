@@ -127,12 +127,14 @@ impl Config {
         let messages = reader.number(&table::RETENTION_DAYS);
         let statuses = reader.text(&table::STATUS_RETENTION_DAYS).unwrap_or(messages);
         let retention = store::Retention { messages: age(messages), statuses: age(statuses) };
+        let search_index = reader.text(&table::SEARCH_INDEX);
         let listen = reader.text(&table::LISTEN_ADDR);
         let log_level = reader.text(&table::LOG_LEVEL);
         let trusted_proxies = reader.text(&table::TRUSTED_PROXIES);
         let workers = reader.number(&table::WORKERS);
         // A search keeps a worker busy for as long as it takes. One is left for deliveries, and one for other reads.
-        let store = store::Options { path, retention, searches_max: workers.saturating_sub(2).max(1) };
+        let searches_max = workers.saturating_sub(2).max(1);
+        let store = store::Options { path, retention, searches_max, search_index };
         let limits = reader.limits();
         let (warnings, effective) = (take(&mut reader.warnings), take(&mut reader.effective));
         reader.finish(Some(Config {

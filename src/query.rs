@@ -12,6 +12,7 @@ mod needle;
 
 pub use cursor::Cursor;
 pub use needle::Needle;
+pub(crate) use needle::fold;
 
 use crate::reply::{Fault, Refusal};
 use crate::timestamp::{Moment, Timestamp};

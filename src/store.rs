@@ -40,6 +40,8 @@ pub struct Options {
     pub retention: Retention,
     /// Most searches at one time. Each keeps a worker busy, and ingest needs workers too.
     pub searches_max: usize,
+    /// Whether there is an index of `q`.
+    pub search_index: bool,
 }
 
 /// How long what has arrived is kept; None: for ever.
@@ -51,7 +53,8 @@ pub struct Retention {
     pub statuses: Option<Duration>,
 }
 
-/// Takes what is said while a database is opened that needs work first: a sentence at a time, for people.
+/// Takes what is said while a database is opened that needs work first, and of work that goes on after that: a sentence at
+/// a time, for people.
 pub type Report = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// The database, shared by all workers.

@@ -58,10 +58,12 @@ pub(super) fn serve() -> Result<(), Failure> {
     let path = config.store.path.display().to_string();
     let directory = config.store.path.parent().unwrap_or(Path::new(".")).to_owned();
     systemd::starting(&format!("opening {path}"), &log);
-    let opening = log.clone();
+    let (opening, is_starting) = (log.clone(), Arc::clone(&starting));
     let report: Report = Arc::new(move |said| {
         opening.event(Level::Info, said, json!({}));
-        systemd::starting(said, &opening);
+        if is_starting.load(Ordering::SeqCst) {
+            systemd::starting(said, &opening);
+        }
     });
     let store = Store::open(config.store, &report);
     let store = Arc::new(store.map_err(|error| Failure { status: IO_ERROR, text: error.to_string() })?);

@@ -81,7 +81,7 @@ settings! {
         form: "host names without ports, separated by commas, for example inbox.example.com",
         parse: AllowedHosts::parse, default: "" }
     PAGE: Text<bool> { meaning: "whether /inbox has a page for people", form: "on or off",
-        parse: |word| ["off", "on"].iter().position(|known| *known == word).map(|index| index == 1), default: "on" }
+        parse: on_or_off, default: "on" }
     DATABASE_URL: Text<PathBuf> { meaning: "the database file, in a directory that exists",
         form: "sqlite:////absolute/path.db or sqlite:///./relative/path.db",
         parse: database_path, default: "sqlite:////data/app.db" }
@@ -90,6 +90,8 @@ settings! {
     STATUS_RETENTION_DAYS: Text<Option<usize>> {
         meaning: "days that statuses of outgoing messages are kept; 0 keeps them for ever, none is as RETENTION_DAYS",
         form: "a whole number from 0 to 36500", parse: days, default: "" }
+    SEARCH_INDEX: Text<bool> { meaning: "whether there is an index of q, a fifth more for the disk", form: "on or off",
+        parse: on_or_off, default: "on" }
     LISTEN_ADDR: Text<SocketAddr> { meaning: "where the service listens, on any free port if the port is 0",
         form: "an address and a port, for example 127.0.0.1:8000 or [::1]:8000",
         parse: |address| address.parse().ok(), default: "0.0.0.0:8000" }
@@ -147,6 +149,10 @@ fn database_path(url: &str) -> Option<PathBuf> {
     // In memory nothing is kept, and options (`?mode=…`) would be silently ignored.
     let names_a_file = !path.is_empty() && !path.ends_with('/') && path != ":memory:" && !path.contains(['?', '\0']);
     names_a_file.then(|| PathBuf::from(path))
+}
+
+fn on_or_off(word: &str) -> Option<bool> {
+    ["off", "on"].iter().position(|known| *known == word).map(|index| index == 1)
 }
 
 /// None when it is left to another setting.

@@ -12,7 +12,7 @@ pub struct Needle {
 
 impl PartialEq for Needle {
     fn eq(&self, other: &Needle) -> bool {
-        self.finder.needle() == other.finder.needle()
+        self.bytes() == other.bytes()
     }
 }
 
@@ -23,6 +23,11 @@ impl Needle {
         fold_into(text, &mut folded);
         let finder = Finder::new(&folded).into_owned();
         (!folded.is_empty()).then(|| Needle { finder, is_ascii: folded.is_ascii() })
+    }
+
+    /// The folded text that it looks for.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.finder.needle()
     }
 
     /// Whether the text, in UTF-8 or what another program took for it, holds the needle. `scratch` is room that one
@@ -44,9 +49,15 @@ impl Needle {
         } else if text.is_ascii() {
             return false; // it folds to ASCII
         }
-        fold_into(&String::from_utf8_lossy(text), scratch);
+        fold(text, scratch);
         self.finder.find(scratch).is_some()
     }
+}
+
+/// Appends what a needle is looked for in: the text, in UTF-8 or what another program took for it, without differences of
+/// case.
+pub(crate) fn fold(text: &[u8], folded: &mut Vec<u8>) {
+    fold_into(&String::from_utf8_lossy(text), folded);
 }
 
 /// Appends the text with differences of case removed, character by character: the lower case of a whole word depends on
@@ -62,7 +73,7 @@ fn fold_into(text: &str, folded: &mut Vec<u8>) {
         let mut push = |character: char| folded.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
         match single.get(character as usize) {
             Some(&single) if single != NOT_SINGLE => push(single),
-            _ => fold(character).for_each(&mut push),
+            _ => fold_one(character).for_each(&mut push),
         }
     }
 }
@@ -77,7 +88,7 @@ fn may_hide_ascii(text: &[u8]) -> bool {
 /// begins that hides ASCII.
 static HIDES_ASCII: LazyLock<[u64; 256]> = LazyLock::new(|| {
     let mut sets = [0; 256];
-    for character in ('\u{80}'..='\u{ffff}').filter(|&character| fold(character).any(|folded| folded.is_ascii())) {
+    for character in ('\u{80}'..='\u{ffff}').filter(|&character| fold_one(character).any(|folded| folded.is_ascii())) {
         let mut bytes = [0; 4];
         character.encode_utf8(&mut bytes);
         sets[usize::from(bytes[0])] |= 1 << (bytes[1] & 63);
@@ -87,15 +98,15 @@ static HIDES_ASCII: LazyLock<[u64; 256]> = LazyLock::new(|| {
 
 /// A character in lower case, that in upper, and that in lower case again. By way of upper case, because some have their
 /// pair only there: `ς` and `σ`, `ß` and `SS`. By way of lower case before, because `ẞ` has no other pair but `ß`.
-fn fold(character: char) -> impl Iterator<Item = char> {
+fn fold_one(character: char) -> impl Iterator<Item = char> {
     character.to_lowercase().flat_map(char::to_uppercase).flat_map(char::to_lowercase)
 }
 
-/// [`fold`] of each character up to U+FFFF, where it is one character: a search folds every text that it looks at, and
+/// [`fold_one`] of each character up to U+FFFF, where it is one character: a search folds every text that it looks at, and
 /// the three conversions take 60 ns. 256 KiB, made at the first search.
 static SINGLE: LazyLock<Box<[char]>> = LazyLock::new(|| {
     let single = |code| {
-        let mut folded = fold(char::from_u32(code)?);
+        let mut folded = fold_one(char::from_u32(code)?);
         folded.next().filter(|_| folded.next().is_none())
     };
     (0..=0xffff).map(|code| single(code).unwrap_or(NOT_SINGLE)).collect()
@@ -162,7 +173,7 @@ mod tests {
 
     #[test]
     fn no_character_beyond_the_table_hides_ascii() {
-        let hides = |character: &char| fold(*character).any(|folded| folded.is_ascii());
+        let hides = |character: &char| fold_one(*character).any(|folded| folded.is_ascii());
         assert_eq!(('\u{10000}'..=char::MAX).find(hides), None);
     }
 

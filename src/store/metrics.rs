@@ -3,7 +3,7 @@
 use crate::closed_set::closed_set;
 use crate::delivery::Source;
 use crate::message::Kind;
-use crate::metrics::{Counter, CounterTable, Counters, Histogram, metrics};
+use crate::metrics::{Counter, CounterTable, Counters, Gauge, Histogram, metrics};
 
 /// Bounds of what is in one COMMIT.
 const GROUP: [f64; 10] = [1., 2., 4., 8., 16., 32., 64., 128., 256., 512.];
@@ -42,6 +42,10 @@ metrics! {
         "inbox_read_hold_seconds",
         "Time that a part of a read held the database, in seconds.",
         [0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5],
+    );
+    pub(super) static SEARCH_BEHIND: Gauge = Gauge::new(
+        "inbox_search_index_behind_messages",
+        "Messages that the index of q does not have yet, in whole parts of 32,768; q reads them one by one.",
     );
     pub(super) static COMMIT_FAILURES: Counter = Counter::new(
         "inbox_commit_failures_total",

@@ -20,6 +20,10 @@ mod arrivals;
 
 mod search;
 
+mod index;
+
+mod pieces;
+
 mod walk;
 
 mod turn;
@@ -108,7 +112,7 @@ impl Sqlite {
         counted.map_err(|error| fail(error.to_string()))?;
         let copying = Arc::default();
         checkpoint::start(&turns, &options.path, &copying)
-            .and_then(|()| keeper::start(&turns, options.retention))
+            .and_then(|()| keeper::start(&turns, &options, report))
             .map_err(|error| fail(format!("cannot start a thread: {error}")))?;
         let write_failed = AtomicBool::new(false);
         Ok(Sqlite { options, files, turns, copying, write_failed, searches: AtomicUsize::new(0) })

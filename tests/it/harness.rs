@@ -388,10 +388,15 @@ impl Server {
 
     /// Starts another on the same database, after this one has ended.
     pub(crate) fn start_again(&mut self) {
-        let directory = Directory(std::mem::take(&mut self.directory.0));
         let settings = std::mem::take(&mut self.settings);
         let settings: Vec<_> = settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        *self = Server::in_directory(directory, &settings);
+        self.start_again_with(&settings);
+    }
+
+    /// The same with other settings.
+    pub(crate) fn start_again_with(&mut self, settings: &[(&str, &str)]) {
+        let directory = Directory(std::mem::take(&mut self.directory.0));
+        *self = Server::in_directory(directory, settings);
     }
 }
 

@@ -22,6 +22,7 @@ mod metrics; // GET /metrics: the whole page, and the counts of a known history
 mod page; // GET /inbox: the page, its assets and its policy
 mod retention; // RETENTION_DAYS: what is deleted because of its age
 mod routing; // which path and method lead where, and what every reply has
+mod search;
 mod settings; // the file of settings that service and commands share
 mod shutdown; // signals
 mod standard; // POST /webhook with the signatures of Standard Webhooks

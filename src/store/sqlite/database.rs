@@ -104,6 +104,19 @@ impl Database {
         deleted
     }
 
+    /// Writes within one transaction what is no message.
+    pub(super) fn write_index<T>(
+        &mut self,
+        write: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        self.check_files()?;
+        self.wal.prove(&mut self.connection)?;
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let written = write(&transaction)?;
+        transaction.commit()?;
+        Ok(written)
+    }
+
     /// Reads within one transaction what needs no counts: a slice of a read whose first hold has counted.
     pub(super) fn slice<T>(&mut self, read: impl FnOnce(&Connection) -> Result<T, ReadError>) -> Result<T, ReadError> {
         read(&*self.connection.transaction()?)

@@ -13,11 +13,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Applied in order, each in one transaction; `user_version` is the number of those applied. Never edited once released.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../../../sql/sqlite/migrations/0001_messages.sql"),
     include_str!("../../../sql/sqlite/migrations/0002_moments.sql"),
     include_str!("../../../sql/sqlite/migrations/0003_arrivals.sql"),
     include_str!("../../../sql/sqlite/migrations/0004_providers.sql"),
+    include_str!("../../../sql/sqlite/migrations/0005_search.sql"),
 ];
 
 /// Before this version two connections that write and checkpoint at the same time could lose a commit (the WAL-reset bug,

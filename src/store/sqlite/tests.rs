@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::delivery::{Delivery, Raw, Source, StatusUpdate};
-use crate::message::{Details, Message, MessageId, Msisdn, Party};
+use crate::message::{Details, Message, MessageId, Msisdn, Party, Text};
 use crate::query::{Cursor, Needle, Start};
 use crate::store::sqlite::database::Look;
 use crate::store::{Outcome, Retention};
@@ -23,7 +23,8 @@ impl Two {
         let directory = std::env::temp_dir().join(format!("webhook-inbox-test-{:016x}", fastrand::u64(..)));
         std::fs::create_dir(&directory).unwrap();
         let path = directory.join("inbox.db");
-        let options = Options { path: path.clone(), retention: Retention::default(), searches_max: 1 };
+        let options =
+            Options { path: path.clone(), retention: Retention::default(), searches_max: 1, search_index: false };
         let store = Sqlite::open(options, &(Arc::new(|_: &str| {}) as Report)).unwrap();
         Two { store, other: Connection::open(path).unwrap(), directory }
     }
@@ -520,6 +521,81 @@ fn a_page_is_that_of_sorting_all_messages_whatever_the_question() {
             assert_eq!(page.next.is_some(), behind.len() > limit, "{selection:?}");
         }
     }
+}
+
+/// The index has nothing, or a part of the messages; and another program changes texts that are in it, or are being put in.
+#[test]
+fn a_search_finds_what_sql_finds_however_far_the_index_is() {
+    const COUNT: usize = 34_000; // the group that is complete, and some more
+    fastrand::seed(211);
+    let two = Two::open();
+    let words = ["Order", "invoice 17", "Straße", "ΟΔΟΣ", "naïve", "x", "हिन्दी", "refund", "ab", ""];
+    let text = || {
+        let words: Vec<&str> = (0..fastrand::usize(0..6)).filter_map(|_| fastrand::choice(words)).collect();
+        (fastrand::u8(0..20) > 0).then(|| words.join(" "))
+    };
+    let mut texts: Vec<Option<String>> = (0..COUNT).map(|_| text()).collect();
+    texts[20_000] = Some("a needle".to_owned());
+    let ts = |index: usize| format!("2025-01-15T10:{:02}:00Z", index % 60);
+    let message = |(index, text): (usize, &Option<String>)| {
+        let text = text.clone().map(Text::unbounded);
+        Message { text, ..message(index as u32, index as u32 % 5, &ts(index)) }
+    };
+    two.commit(texts.iter().enumerate().map(message).collect()).unwrap();
+    let agree = |texts: &[Option<String>]| {
+        for needle in ["invoice 1", "STRASSE", "οδος", "हिन्", "x", "zz", "needle", "changed"] {
+            for (from, since) in [(None, None), (Some(3), None), (None, Some(55))] {
+                let mut scratch = Vec::new();
+                let sought = Needle::new(needle).unwrap();
+                let right = texts.iter().enumerate().filter(|(index, text)| {
+                    from.is_none_or(|from| index % 5 == from)
+                        && since.is_none_or(|since| index % 60 >= since)
+                        && text.as_ref().is_some_and(|text| sought.is_in(text.as_bytes(), &mut scratch))
+                });
+                let right = right.count() as u64;
+                let selection = Selection {
+                    from: from.map(|from| format!("+{from}")),
+                    since: since.map(|since| Timestamp::parse(&ts(since)).unwrap().moment()),
+                    needle: Needle::new(needle),
+                    start: Start::Offset(0),
+                    limit: 7,
+                };
+                let page = two.store.page(&selection).unwrap();
+                assert_eq!((page.total, page.items.len()), (right, right.min(7) as usize), "{selection:?}");
+            }
+        }
+    };
+    agree(&texts);
+    let turns = &two.store.turns;
+    assert_eq!(index::missing(turns).unwrap(), [0], "the last group is not complete");
+    index::build(turns, 0).unwrap();
+    assert!(index::missing(turns).unwrap().is_empty());
+    let needle = Needle::new("needle").unwrap();
+    assert_eq!(index::candidates(turns, &needle, i64::MAX).unwrap(), [19_968..=20_095, 32_768..=i64::MAX]);
+    agree(&texts);
+    std::thread::scope(|scope| {
+        let path = two.directory.join("inbox.db");
+        let texts = &mut texts;
+        let meddling = scope.spawn(move || {
+            let other = Connection::open(path).unwrap();
+            other.busy_timeout(Duration::from_secs(60)).unwrap();
+            for index in (0..100).map(|number| number * 300) {
+                let text = format!("changed {index}");
+                other.execute("UPDATE messages SET text = ?2 WHERE seq = ?1", (index as i64 + 1, &text)).unwrap();
+                texts[index] = Some(text);
+            }
+        });
+        while !meddling.is_finished() {
+            let _ = index::build(turns, 0); // the database may be locked
+        }
+    });
+    agree(&texts);
+    index::build(turns, 0).unwrap();
+    assert!(index::missing(turns).unwrap().is_empty());
+    agree(&texts);
+    while index::remove_below(turns, i64::MAX).unwrap() {}
+    assert_eq!(index::missing(turns).unwrap(), [0]);
+    agree(&texts);
 }
 
 /// A provider's delivery of these messages, each with a place in the body, and these statuses.

@@ -4,6 +4,7 @@
 use crate::delivery;
 use crate::store::MaintenanceError;
 use crate::store::sqlite::erased;
+use crate::store::sqlite::index;
 use crate::store::sqlite::maintenance::{CLOCK_ROWS, Maintenance, PAUSE, Progress};
 use crate::store::sqlite::owner;
 use crate::store::sqlite::schema::LOCK_PATIENCE;
@@ -58,6 +59,12 @@ impl Maintenance {
                 let some =
                     some.query_map((name, CLOCK_ROWS as i64), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
                 let some = some.collect::<rusqlite::Result<Vec<(i64, String, bool)>>>()?;
+                // The index first, a part at a time, since each takes some milliseconds.
+                for (seq, ..) in &some {
+                    if index::forget(transaction, *seq)? {
+                        return Ok(Progress::More);
+                    }
+                }
                 let mut delete =
                     transaction.prepare_cached(include_str!("../../../../sql/sqlite/delete_message.sql"))?;
                 for (seq, message_id, is_provided) in &some {

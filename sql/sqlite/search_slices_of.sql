@@ -1,0 +1,1 @@
+SELECT slices FROM search_slices WHERE id = ?1
