@@ -261,7 +261,7 @@ impl Api {
         });
         match found {
             Ok(Some((arrival, provided))) => {
-                let Provided { channel, reply_to, raw, place } = provided.unwrap_or_default();
+                let Provided { channel, reply_to, raw, place, .. } = provided.unwrap_or_default();
                 let raw = raw.as_ref().and_then(|raw| serde_json::from_slice(raw.body.get(place)?).ok());
                 let context = reply_to.map(|message_id| Context { message_id });
                 Reply::json(&One { arrival, channel, context, raw }).into()
@@ -271,15 +271,15 @@ impl Api {
         }
     }
 
-    /// The delivery that brought a message, byte for byte, with the fields that its signature was in.
+    /// The delivery that brought a message, byte for byte, with the fields that its signature was in, and the seq of the
+    /// last message in it.
     fn delivery(&self, path: &str) -> Answer {
-        match path::arrival(path)
-            .map_or(Ok(None), |seq| Ok(self.store.provided(seq)?.and_then(|provided| provided.raw)))
-        {
-            Ok(Some(Raw { fields, body })) => {
-                Reply::attachment(body, "delivery.json").with("Inbox-Signature", visible(&fields)).into()
+        match path::arrival(path).map_or(Ok(None), |seq| self.store.provided(seq)) {
+            Ok(Some(Provided { raw: Some(Raw { fields, body }), last_seq, .. })) => {
+                let reply = Reply::attachment(body, "delivery.json").with("Inbox-Signature", visible(&fields));
+                reply.with("Inbox-Last-Seq", last_seq.to_string()).into()
             }
-            Ok(None) => {
+            Ok(_) => {
                 let detail = "no delivery is kept for this seq: the message is native, or the delivery was deleted or parts of \
                               it were erased";
                 Reply::detail(Status::NotFound, detail).into()

@@ -223,6 +223,8 @@ pub struct Provided {
     pub raw: Option<Raw>,
     /// Where its bytes are in the body.
     pub place: Range<usize>,
+    /// The highest seq of the messages that the same delivery brought; theirs follow each other.
+    pub last_seq: i64,
 }
 
 /// What /stats says.

@@ -502,7 +502,7 @@ fn a_message_shows_itself_as_it_came_and_its_delivery_can_be_replayed_byte_for_b
     assert_eq!(server.deliver(delivery("m1")).status, 200);
     let mut message = text_message("wamid.A");
     message["context"] = json!({ "id": "wamid.OUT" });
-    let body = envelope(json!({ "messages": [message] }));
+    let body = envelope(json!({ "messages": [message, text_message("wamid.B"), text_message("wamid.C")] }));
     deliver(&server, &body);
     let one = server.get("/arrivals/2").json();
     assert_eq!((&one["raw"], &one["context"]), (&message, &json!({ "message_id": "wamid.OUT" })), "{one}");
@@ -511,10 +511,14 @@ fn a_message_shows_itself_as_it_came_and_its_delivery_can_be_replayed_byte_for_b
     assert_eq!((kept.status, kept.text()), (200, body.clone()));
     assert_eq!(kept.field("Content-Type"), Some("application/octet-stream"));
     assert_eq!(kept.field("Content-Disposition"), Some("attachment; filename=delivery.json"));
+    for seq in 2..=4 {
+        let kept = server.get(&format!("/arrivals/{seq}/delivery"));
+        assert_eq!((kept.field("Inbox-Last-Seq"), kept.text()), (Some("4"), body.clone()), "{seq}");
+    }
     let signature = kept.field("Inbox-Signature").unwrap().strip_prefix("X-Hub-Signature-256: ").unwrap();
     let fields = [("X-Hub-Signature-256", signature)];
     assert_eq!(server.request("POST", "/webhook/meta", &fields, kept.text().as_bytes()).status, 200);
-    for nothing in ["/arrivals/1/delivery", "/arrivals/3/delivery"] {
+    for nothing in ["/arrivals/1/delivery", "/arrivals/5/delivery"] {
         assert_eq!(server.get(nothing).status, 404, "{nothing}");
     }
     let native = server.get("/arrivals/1").json();

@@ -53,7 +53,7 @@ pub(super) fn provided(connection: &Connection, seq: i64) -> rusqlite::Result<Op
         let (at, bytes): (i64, i64) = (row.get(3)?, row.get(4)?);
         let at = usize::try_from(at).unwrap_or(usize::MAX); // another program may have written anything
         let place = at..at.saturating_add(usize::try_from(bytes).unwrap_or(0));
-        Ok(Provided { channel: row.get(5)?, reply_to: row.get(6)?, raw, place })
+        Ok(Provided { channel: row.get(5)?, reply_to: row.get(6)?, raw, place, last_seq: row.get(7)? })
     });
     provided.optional()
 }
