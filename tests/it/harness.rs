@@ -11,6 +11,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::Serialize;
 use serde_json::Value;
 use std::fmt;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -80,6 +81,52 @@ pub(crate) fn run(command: &mut Command) -> Ended {
         panic!("{command:?} did not end\nstdout: {stdout}\nstderr: {stderr}")
     });
     Ended { status, stdout: stdout.whole(), stderr: stderr.whole() }
+}
+
+/// A command that runs until it is dropped, and writes into files.
+pub(crate) struct Running(Child, Directory);
+
+impl Running {
+    pub(crate) fn start(mut command: Command) -> Running {
+        let directory = Directory::new();
+        let file = |name: &str| File::create(directory.path().join(name)).expect("the directory can be written");
+        let child = command.stdout(file("stdout")).stderr(file("stderr")).spawn().expect("the program can be started");
+        Running(child, directory)
+    }
+
+    /// What it has written to stdout or stderr so far.
+    pub(crate) fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.1.path().join(name)).expect("it is text")
+    }
+
+    /// Sends a signal, by its name without SIG.
+    pub(crate) fn signal(&self, name: &str) {
+        signal(self.0.id(), name);
+    }
+
+    /// Its exit status, once it has ended; None after a signal that it does not handle.
+    #[track_caller]
+    pub(crate) fn until_ended(&mut self) -> Option<i32> {
+        match wait_for(&mut self.0) {
+            Some(status) => status.code(),
+            None => panic!("it did not end\nstdout: {}\nstderr: {}", self.text("stdout"), self.text("stderr")),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Sends a signal to a process, by its name without SIG.
+fn signal(pid: u32, name: &str) {
+    let kill = format!("kill -s {name} {pid}");
+    let status = Command::new("sh").args(["-c", &kill]).status().expect("there is a shell");
+    assert!(status.success(), "{kill}: {status}");
 }
 
 /// Waits for an exit; None when it does not come in time.
@@ -342,9 +389,7 @@ impl Server {
 
     /// Sends a signal, by its name without SIG.
     pub(crate) fn signal(&self, name: &str) {
-        let kill = format!("kill -s {name} {}", self.pid());
-        let status = Command::new("sh").args(["-c", &kill]).status().expect("there is a shell");
-        assert!(status.success(), "{kill}: {status}");
+        signal(self.pid(), name);
     }
 
     /// Bounds the size of the files that it may write from now on, as a full disk would; None lifts the bound.

@@ -1,13 +1,13 @@
 //! `tail`: what has arrived and what arrives, for people on a terminal and for programs in a pipe.
 
-use crate::harness::{Delivery, Directory, Ended, Server, delivery, ids, json, own_address, program, run, until};
+use crate::harness::{Delivery, Ended, Running, Server, delivery, ids, json, own_address, program, run, until};
 use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Command;
 
 /// The command for that service, with nothing but these arguments.
 fn tail(server: &Server, arguments: &[&str]) -> Command {
@@ -27,47 +27,13 @@ fn ended(server: &Server, arguments: &[&str]) -> Ended {
     run(&mut tail(server, arguments))
 }
 
-/// One that runs until it is dropped, and writes into files.
-struct Running(Child, Directory);
-
-impl Running {
-    fn start(mut command: Command) -> Running {
-        let directory = Directory::new();
-        let file = |name: &str| File::create(directory.path().join(name)).expect("the directory can be written");
-        let child = command.stdout(file("stdout")).stderr(file("stderr")).spawn().expect("the program can be started");
-        Running(child, directory)
-    }
-
-    fn text(&self, name: &str) -> String {
-        std::fs::read_to_string(self.1.path().join(name)).expect("it is text")
-    }
-
-    #[track_caller]
-    fn until_printed(&self, right: &[&str]) {
-        let whole = |text: &str| text.is_empty() || text.ends_with('\n');
-        until("they are printed", || {
-            let text = self.text("stdout");
-            whole(&text) && printed(&text) == right
-        });
-    }
-
-    #[track_caller]
-    fn until_ended(&mut self) -> Option<i32> {
-        let mut status = None;
-        until("it has ended", || {
-            status = self.0.try_wait().expect("a child can be waited for");
-            status.is_some()
-        });
-        status.and_then(|status| status.code())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+#[track_caller]
+fn until_printed(running: &Running, right: &[&str]) {
+    let whole = |text: &str| text.is_empty() || text.ends_with('\n');
+    until("they are printed", || {
+        let text = running.text("stdout");
+        whole(&text) && printed(&text) == right
+    });
 }
 
 #[test]
@@ -108,12 +74,11 @@ fn with_f_what_arrives_is_printed_until_a_signal_which_shows_the_cursor() {
     let server = Server::start();
     server.deliver(delivery("m1"));
     let mut running = Running::start(tail(&server, &["-f"]));
-    running.until_printed(&["m1"]);
+    until_printed(&running, &["m1"]);
     server.deliver(delivery("m2"));
-    running.until_printed(&["m1", "m2"]);
+    until_printed(&running, &["m1", "m2"]);
     until("it waits", || server.metric("inbox_waiting_requests") == 1.0);
-    let kill = format!("kill -s INT {}", running.0.id());
-    assert!(Command::new("sh").args(["-c", &kill]).status().expect("there is a shell").success());
+    running.signal("INT");
     assert_eq!(running.until_ended(), Some(0));
     assert_eq!(running.text("stderr"), "webhook-inbox: continue with --after 2\n");
 }
@@ -124,12 +89,12 @@ fn a_service_that_is_killed_is_asked_again_and_nothing_is_printed_twice() {
     let mut server = Server::with(&[("LISTEN_ADDR", &address)]);
     server.deliver(delivery("m1"));
     let running = Running::start(tail(&server, &["-f"]));
-    running.until_printed(&["m1"]);
+    until_printed(&running, &["m1"]);
     server.kill();
     until("it says so", || running.text("stderr").contains("Trying again in 1 s."));
     server.start_again();
     server.deliver(delivery("m2"));
-    running.until_printed(&["m1", "m2"]);
+    until_printed(&running, &["m1", "m2"]);
 }
 
 #[test]
