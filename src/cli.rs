@@ -1,6 +1,6 @@
 //! The grammar of the command line and its help.
 
-use crate::command::{Command, Draft, Exporting, Following, Signing, Url};
+use crate::command::{Command, Draft, Exporting, Following, Forwarding, Signing, Url};
 use crate::config;
 use crate::delivery::Source;
 use crate::message::{Msisdn, Party};
@@ -17,6 +17,7 @@ static HELP: LazyLock<String> = LazyLock::new(|| include_str!("cli/all.txt").rep
 static SERVE: LazyLock<String> =
     LazyLock::new(|| include_str!("cli/serve.txt").replace("{settings}\n", &config::help()));
 const TAIL: &str = include_str!("cli/tail.txt");
+const FORWARD: &str = include_str!("cli/forward.txt");
 const HEALTH: &str = include_str!("cli/health.txt");
 const SIGN: &str = include_str!("cli/sign.txt");
 const SEND: &str = include_str!("cli/send.txt");
@@ -42,6 +43,7 @@ fn subcommand(name: &str, parser: &mut Parser) -> Command {
     let parsed = match name {
         "serve" => alone(parser, Command::Serve, &SERVE),
         "tail" => tail(parser),
+        "forward" => forward(parser),
         "health" => health(parser),
         "check" => alone(parser, Command::Check, CHECK),
         "sign" => sign(parser),
@@ -116,6 +118,31 @@ fn tail(parser: &mut Parser) -> Result<Command, Error> {
         return Err("--timeout belongs to -f: without it, tail waits for nothing".into());
     }
     Ok(Command::Tail(following))
+}
+
+fn forward(parser: &mut Parser) -> Result<Command, Error> {
+    let (mut to, mut cursor, mut after, mut resign) = (None, PathBuf::from("forward.cursor"), None, false);
+    let (mut skip_after, mut skipped, mut url) = (None, None, None);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Long("to") => to = Some(parse_url("--to", &text(parser)?)?),
+            Arg::Long("cursor") => cursor = file_name("--cursor", parser.value()?)?,
+            Arg::Long("after") => after = Some(number("--after", 0, i64::MAX as u64, &text(parser)?)? as i64),
+            Arg::Long("resign") => resign = true,
+            Arg::Long("skip-after") => skip_after = Some(number("--skip-after", 1, u64::MAX, &text(parser)?)?),
+            Arg::Long("skipped") => skipped = Some(file_name("--skipped", parser.value()?)?),
+            Arg::Value(word) if url.is_none() => url = Some(parse_url("the URL", &word.to_string_lossy())?),
+            other => return general(other, FORWARD),
+        }
+    }
+    let to = to.ok_or("the target is missing: forward --to URL")?;
+    Ok(Command::Forward(Forwarding { to, cursor, after, resign, skip_after, skipped, url }))
+}
+
+/// `/` and `..` name no file.
+fn file_name(name: &str, given: OsString) -> Result<PathBuf, Error> {
+    let file = Some(PathBuf::from(given)).filter(|file| file.file_name().is_some());
+    file.ok_or_else(|| format!("{name} needs the name of a file").into())
 }
 
 fn sign(parser: &mut Parser) -> Result<Command, Error> {
@@ -350,10 +377,32 @@ mod tests {
 
     #[test]
     fn the_command_line_is_a_command_or_a_clear_refusal() {
+        let forwarding = Forwarding {
+            to: Url::parse("http://x:1/y").unwrap(),
+            cursor: "forward.cursor".into(),
+            after: None,
+            resign: false,
+            skip_after: None,
+            skipped: None,
+            url: None,
+        };
         for (line, command) in [
             ("", Command::Serve),
             ("serve", Command::Serve),
             ("health", Command::Health { url: None }),
+            ("forward --to http://x:1/y", Command::Forward(forwarding.clone())),
+            (
+                "forward http://z --to=http://x:1/y --cursor a/b --after 0 --resign --skip-after 3 --skipped c",
+                Command::Forward(Forwarding {
+                    cursor: "a/b".into(),
+                    after: Some(0),
+                    resign: true,
+                    skip_after: Some(3),
+                    skipped: Some("c".into()),
+                    url: Url::parse("http://z").ok(),
+                    ..forwarding
+                }),
+            ),
             ("health http://x:1", Command::Health { url: Url::parse("http://x:1").ok() }),
             ("check", Command::Check),
             ("--help", Command::Help(&HELP)),
@@ -412,6 +461,15 @@ mod tests {
             "serve serve",
             "--loud",
             "serve -x",
+            "forward",
+            "forward http://x",
+            "forward --to x",
+            "forward --to https://x/",
+            "forward --to http://x --cursor ..",
+            "forward --to http://x --skipped /",
+            "forward --to http://x --skip-after 0",
+            "forward --to http://x --after -1",
+            "forward --to http://x http://y http://z",
             "health now",
             "health http://x http://x",
             "sign a b",
@@ -454,6 +512,7 @@ mod tests {
     fn every_help_names_its_command_and_its_exit_statuses_within_120_columns() {
         for (name, help) in [
             ("serve", SERVE.as_str()),
+            ("forward", FORWARD),
             ("health", HEALTH),
             ("sign", SIGN),
             ("send", SEND),

@@ -4,6 +4,7 @@ mod backup;
 mod check;
 mod erase;
 mod export;
+mod forward;
 mod health;
 mod import;
 mod send;
@@ -12,11 +13,14 @@ mod sign;
 mod tail;
 mod verify;
 
+mod service;
+
 mod client;
 mod progress;
 
 pub use client::Url;
 pub use export::Exporting;
+pub use forward::Forwarding;
 pub use send::Draft;
 pub use sign::Signing;
 pub use tail::Following;
@@ -25,6 +29,7 @@ use crate::config::{Config, ConfigError};
 use crate::delivery::Source;
 use crate::message::Party;
 use crate::store::{Maintenance, OpenError};
+use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -56,6 +61,8 @@ pub enum Command {
     },
     /// Print the messages that have arrived last, and those that arrive.
     Tail(Following),
+    /// Post the messages that arrive to another URL.
+    Forward(Forwarding),
     /// Print the signature of a body.
     Sign {
         /// How.
@@ -111,6 +118,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Serve => serve::serve(),
         Command::Health { url } => health::health(url),
         Command::Tail(following) => tail::tail(following),
+        Command::Forward(forwarding) => forward::forward(forwarding),
         Command::Sign { signing, file } => sign::sign(signing, file.as_deref()),
         Command::Send(draft) => send::send(draft),
         Command::Verify { source, signature, file } => verify::verify(source, &signature, file.as_deref()),
@@ -180,6 +188,19 @@ fn read_all(file: Option<&Path>) -> Result<Vec<u8>, Failure> {
         }
     }
     Ok(bytes)
+}
+
+/// The file of that name with a suffix more.
+fn beside(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Brings the name of a file to the disk, which syncing the file does not.
+fn sync_directory(file: &Path) -> std::io::Result<()> {
+    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(directory)?.sync_all()
 }
 
 /// The database of the settings, which has to be there and to have this version's schema.

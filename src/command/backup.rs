@@ -1,7 +1,7 @@
 //! `backup`: a consistent, checked copy of the database, which has its name only when it is whole.
 
 use crate::command::progress::Progress;
-use crate::command::{Failure, database_path, tell};
+use crate::command::{Failure, beside, database_path, sync_directory, tell};
 use crate::store::Maintenance;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Error;
@@ -61,12 +61,6 @@ fn may_write(database: &Path, file: &Path, replace: bool) -> Result<(), Failure>
     Ok(())
 }
 
-fn beside(file: &Path, suffix: &str) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
 /// The file until it is whole. Always of the same name, so that one that was cut off is written over by the next.
 struct Partial {
     path: PathBuf,
@@ -98,11 +92,10 @@ impl Partial {
 
     /// Brings it to the disk and gives it its name. Returns its size.
     fn finish(mut self, file: &Path) -> Result<u64, Failure> {
-        let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let finish = || {
             self.lock.sync_all()?;
             std::fs::rename(&self.path, file)?;
-            File::open(directory)?.sync_all()?; // the name too
+            sync_directory(file)?;
             Ok(self.lock.metadata()?.len())
         };
         let bytes = finish()

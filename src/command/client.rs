@@ -1,5 +1,7 @@
 //! One HTTP exchange, for the commands that ask a service, and the URL to ask.
 
+use memchr::memmem;
+use std::borrow::Cow;
 use std::io::{Error, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
@@ -7,8 +9,8 @@ use std::time::Duration;
 /// For each step of the exchange. Shorter than the 30 s that container engines allow a check by default.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The answers of this service are shorter; the longest is a page of messages.
-const ANSWER_BYTES_MAX: u64 = 64 << 20;
+/// The longest answer of this service is a delivery, and MAX_BODY_BYTES is at most 1 GiB.
+const ANSWER_BYTES_MAX: u64 = (1 << 30) + (1 << 20);
 
 /// What came back.
 pub(super) struct Answer {
@@ -18,7 +20,31 @@ pub(super) struct Answer {
     pub(super) status_line: String,
     /// The header fields, a line each.
     pub(super) fields: String,
-    pub(super) body: String,
+    pub(super) body: Vec<u8>,
+}
+
+impl Answer {
+    /// Takes the bytes of a connection apart. Without an end of the head, all of it is head.
+    pub(super) fn parse(bytes: &[u8]) -> Answer {
+        let (head, body) = match memmem::find(bytes, b"\r\n\r\n") {
+            Some(end) => (&bytes[..end], &bytes[end + 4..]),
+            None => (bytes, &[][..]),
+        };
+        let head = String::from_utf8_lossy(head);
+        let (status_line, fields) = head.split_once("\r\n").unwrap_or((&head, ""));
+        let status = status_line.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)?.parse().ok()).unwrap_or(0);
+        Answer { status, status_line: status_line.to_owned(), fields: fields.to_owned(), body: body.to_owned() }
+    }
+
+    /// The value of the first header field of that name.
+    pub(super) fn field(&self, name: &str) -> Option<&str> {
+        let mut fields = self.fields.lines().filter_map(|line| line.split_once(':'));
+        fields.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+    }
+
+    pub(super) fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.body)
+    }
 }
 
 /// Sends a whole request and reads the answer to the end of the connection.
@@ -34,16 +60,11 @@ pub(super) fn exchange_after(time: Duration, address: impl ToSocketAddrs, reques
     stream.write_all(request)?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
-    let answer = String::from_utf8_lossy(&answer);
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let (status_line, fields) = head.split_once("\r\n").unwrap_or((head, ""));
-    let status_line = status_line.to_owned();
-    let status = status_line.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)?.parse().ok()).unwrap_or(0);
-    Ok(Answer { status, status_line, fields: fields.to_owned(), body: body.to_owned() })
+    Ok(Answer::parse(&answer))
 }
 
 /// Tries every address that a name stands for.
-fn connect(address: impl ToSocketAddrs) -> std::io::Result<TcpStream> {
+pub(super) fn connect(address: impl ToSocketAddrs) -> std::io::Result<TcpStream> {
     let mut outcome = Err(Error::new(ErrorKind::NotFound, "the name stands for no address"));
     for address in address.to_socket_addrs()? {
         outcome = TcpStream::connect_timeout(&address, PATIENCE);
@@ -77,13 +98,19 @@ impl Url {
     /// Takes an `http` URL; the error is why another text is none that can be asked.
     pub fn parse(text: &str) -> Result<Url, &'static str> {
         if text.starts_with("https://") {
-            return Err("this program does not speak TLS; use curl, with `webhook-inbox sign --header` for a delivery");
+            return Err(
+                "this program does not speak TLS; name a proxy or a tunnel on this machine that does, or use curl, \
+                        with `webhook-inbox sign --header` for a delivery",
+            );
         }
         let rest = text.strip_prefix("http://").ok_or("it does not begin with http://")?;
-        if !rest.bytes().all(|byte| byte.is_ascii_graphic()) {
+        if !rest.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
             return Err("it contains a byte that must be percent-encoded");
         }
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        if authority.contains(['@', '?']) {
+            return Err("it needs a / after the host, and takes no user name");
+        }
         // An IPv6 address has colons of its own, in brackets.
         let (host, port) = match authority.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| "its port is not a number")?),
@@ -144,6 +171,9 @@ mod tests {
             "http://x:y/",
             "http://x/ä",
             "http://x/\r\n",
+            "http://x/#y",
+            "http://x?y=1",
+            "http://user:password@x/",
         ] {
             assert!(Url::parse(text).is_err(), "{text:?}");
         }

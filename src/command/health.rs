@@ -14,7 +14,7 @@ pub(super) fn health(url: Option<Url>) -> Result<(), Failure> {
     let answer = exchange(url.address(), request.as_bytes())
         .map_err(|error| Failure::failed(format!("nothing answers at {authority}: {error}. {advice}")))?;
     if answer.status == 200 {
-        return print(&format!("{}\n", answer.body));
+        return print(&format!("{}\n", answer.text()));
     }
-    Err(Failure::failed(format!("{authority} says {}: {}", answer.status_line, answer.body)))
+    Err(Failure::failed(format!("{authority} says {}: {}", answer.status_line, answer.text())))
 }

@@ -101,7 +101,7 @@ pub(super) fn send(draft: Draft) -> Result<(), Failure> {
     let answer = exchange(url.address(), request.as_bytes()).map_err(|error| {
         Failure::failed(format!("nothing answers at {authority}: {error}. Is the service running, and is it there?"))
     })?;
-    print(&format!("{} {}\n", answer.status, answer.body))?;
+    print(&format!("{} {}\n", answer.status, answer.text()))?;
     match answer.status {
         200 => Ok(()),
         0 => Err(Failure::failed(format!("that is no HTTP: {:?}", answer.status_line))),

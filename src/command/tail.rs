@@ -1,21 +1,17 @@
 //! `tail`: the messages of a running service in the order of their arrival, and those that arrive from then on.
 
-use crate::command::client::{Answer, Url, exchange_after, reachable};
+use crate::command::client::{Answer, Url};
+use crate::command::service::{NoAnswer, Page, Service, WAIT};
 use crate::command::{Failure, tell};
-use crate::config::Config;
 use crate::log::{is_hostile, json_line};
 use crate::mutex::UNPOISONED;
 use crate::store::Arrival;
-use serde::Deserialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::exit;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-
-/// How long one request waits for messages: less than any proxy does.
-const WAIT: Duration = Duration::from_secs(25);
 
 /// Most messages of one request.
 const PAGE: usize = 100;
@@ -59,40 +55,21 @@ impl Default for Following {
     }
 }
 
-/// An answer of /arrivals, as far as it matters here.
-#[derive(Deserialize)]
-struct Page {
-    data: Vec<Arrival>,
-    next: String,
-}
-
-/// Why there is no page.
-enum NoPage {
-    /// Another attempt may bring one.
-    ForNow(String),
-    /// None will.
-    Refused(Failure),
-}
-
 pub(super) fn tail(following: Following) -> Result<(), Failure> {
     let Following { follow, count, after, json, filters, max, timeout, url } = following;
-    let token = Config::read_token()?;
-    let url = match url {
-        Some(url) => url,
-        None => Url::of(reachable(Config::listen_address()?)),
-    };
+    let service = Service::at(url)?;
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     let cursor = Arc::new(Mutex::new(after.clone()));
     if follow {
         end_at_signal(Arc::clone(&cursor))?;
     }
-    let service = Service { url, token, filters, deadline, retries: follow };
+    let feed = Feed { service, filters, deadline, retries: follow };
     let mut printer = Printer::new(json, max);
 
     let mut after = match after {
         Some(after) => after,
         None => {
-            let Some((newest, next)) = service.newest(printer.left(count))? else { return printer.end() };
+            let Some((newest, next)) = feed.newest(printer.left(count))? else { return printer.end() };
             if printer.print(&newest)? || !follow {
                 return Ok(());
             }
@@ -101,31 +78,30 @@ pub(super) fn tail(following: Following) -> Result<(), Failure> {
     };
     loop {
         *cursor.lock().expect(UNPOISONED) = Some(after.clone());
-        let wait = if follow { service.time_left().min(WAIT) } else { Duration::ZERO };
+        let wait = if follow { feed.time_left().min(WAIT) } else { Duration::ZERO };
         let wait_s = wait.as_secs() + u64::from(wait.subsec_nanos() > 0); // whole seconds, rounded up
         let place = [("after", after), ("wait", wait_s.to_string()), ("limit", printer.left(PAGE).to_string())];
-        let Some((page, answer)) = service.ask(&place)? else { return printer.end() };
+        let Some((page, answer)) = feed.ask(&place)? else { return printer.end() };
         if printer.print(&page.data)? || (!follow && link(&answer, "next").is_none()) {
             return Ok(());
         }
-        if service.is_over() {
+        if feed.is_over() {
             return printer.end();
         }
         after = page.next;
     }
 }
 
-/// The service that is asked.
-struct Service {
-    url: Url,
-    token: Option<String>,
+/// What is asked of the service, and for how long.
+struct Feed {
+    service: Service,
     filters: Vec<(&'static str, String)>,
     deadline: Option<Instant>,
     /// Asks again when it does not answer.
     retries: bool,
 }
 
-impl Service {
+impl Feed {
     /// The newest messages, oldest first, and the cursor behind them. None: the time is over.
     fn newest(&self, count: usize) -> Result<Option<(Vec<Arrival>, String)>, Failure> {
         if count == 0 {
@@ -136,7 +112,7 @@ impl Service {
         loop {
             let limit = (count - newest.len()).min(PAGE).to_string();
             let place: Vec<_> = before.map(|before| ("before", before)).into_iter().chain([("limit", limit)]).collect();
-            let Some((Page { data, next: behind }, answer)) = self.ask(&place)? else { return Ok(None) };
+            let Some((Page { data, next: behind, .. }, answer)) = self.ask(&place)? else { return Ok(None) };
             newest.splice(0..0, data);
             let next = next.get_or_insert(behind);
             before = link(&answer, "prev");
@@ -158,11 +134,13 @@ impl Service {
     fn ask(&self, place: &[(&str, String)]) -> Result<Option<(Page, Answer)>, Failure> {
         let mut pause = Duration::from_secs(1);
         loop {
-            let why = match self.try_ask(place) {
+            let filters = self.filters.iter().map(|(name, value)| (*name, value.as_str()));
+            let parameters = place.iter().map(|(name, value)| (*name, value.as_str())).chain(filters);
+            let why = match self.service.arrivals(parameters) {
                 Ok(page) => return Ok(Some(page)),
-                Err(NoPage::Refused(failure)) => return Err(failure),
-                Err(NoPage::ForNow(why)) if !self.retries => return Err(Failure::failed(why)),
-                Err(NoPage::ForNow(why)) => why,
+                Err(NoAnswer::Refused { said, .. }) => return Err(Failure::failed(said)),
+                Err(NoAnswer::ForNow(why)) if !self.retries => return Err(Failure::failed(why)),
+                Err(NoAnswer::ForNow(why)) => why,
             };
             tell(&format!("webhook-inbox: {why} Trying again in {} s.", pause.as_secs()));
             std::thread::sleep(pause.min(self.time_left()));
@@ -170,31 +148,6 @@ impl Service {
                 return Ok(None);
             }
             pause = (pause * 2).min(PAUSE_MAX);
-        }
-    }
-
-    fn try_ask(&self, place: &[(&str, String)]) -> Result<(Page, Answer), NoPage> {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        let filters = self.filters.iter().map(|(name, value)| (*name, value));
-        place.iter().map(|(name, value)| (*name, value)).chain(filters).for_each(|(name, value)| {
-            query.append_pair(name, value);
-        });
-        let (authority, base) = (self.url.authority(), self.url.path_or("").trim_end_matches('/'));
-        let token = self.token.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
-        let request = format!(
-            "GET {base}/arrivals?{} HTTP/1.1\r\nHost: {authority}\r\n{token}Connection: close\r\n\r\n",
-            query.finish()
-        );
-        let answer = exchange_after(WAIT, self.url.address(), request.as_bytes());
-        let answer = answer.map_err(|error| NoPage::ForNow(format!("nothing answers at {authority}: {error}.")))?;
-        let said = format!("{authority} says {}: {}", answer.status_line, answer.body);
-        match answer.status {
-            200 => match serde_json::from_str(&answer.body) {
-                Ok(page) => Ok((page, answer)),
-                Err(error) => Err(NoPage::ForNow(format!("the answer of {authority} is not a page: {error}."))),
-            },
-            0 | 500.. => Err(NoPage::ForNow(said)),
-            _ => Err(NoPage::Refused(Failure::failed(said))),
         }
     }
 }

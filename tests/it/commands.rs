@@ -19,8 +19,8 @@ pub(crate) fn command_with_input(directory: &Directory, input: impl AsRef<[u8]>)
     command
 }
 
-const COMMANDS: [&str; 11] =
-    ["serve", "tail", "health", "sign", "send", "verify", "export", "import", "backup", "check", "erase"];
+const COMMANDS: [&str; 12] =
+    ["serve", "tail", "forward", "health", "sign", "send", "verify", "export", "import", "backup", "check", "erase"];
 
 #[test]
 fn every_command_has_help_and_version_which_need_no_settings() {
@@ -71,6 +71,9 @@ fn wrong_usage_of_a_command_is_exit_status_2_and_leads_to_its_help() {
         &["tail", "--timeout", "5"],
         &["tail", "--from", "919"],
         &["tail", "a", "b"],
+        &["forward"],
+        &["forward", "--to", "127.0.0.1:9000"],
+        &["forward", "--to", "http://127.0.0.1:9000", "--skip-after", "0"],
         &["health", "127.0.0.1:8000"],
         &["send", "--url", "ftp://x"],
         &["send", "--scheme", "other"],

@@ -13,6 +13,7 @@ mod commands; // sign, send and verify; the usage and help of all subcommands
 mod commands_data; // export, import, backup, check, erase, also beside a running service
 mod config; // the settings, the command line, the exit statuses
 mod durability; // kill -9, full disk, locked database, a log that nobody reads
+mod forward; // what arrives, posted to another URL, whatever is killed
 mod gate; // bounds, malformed requests, good clients, attacks, drain
 mod health; // live, ready, and the subcommand that asks
 mod logs; // one JSON object a line, whatever clients send
