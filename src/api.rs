@@ -13,7 +13,7 @@ use crate::page;
 use crate::path::{self, Audience, Path};
 use crate::query::Parameters;
 use crate::query::order::{Given, Place};
-use crate::query::{arrivals, statuses};
+use crate::query::{arrivals, history, statuses};
 use crate::reply::{Fault, Reply, Status};
 use crate::store::{self, Arrival, Item, Outcome, Provided, ReadError, Store, Stored, Unavailable, sqlite_version};
 use crate::webhook::meta::{self, Meta};
@@ -103,6 +103,7 @@ impl Api {
             Path::ArrivalDelivery => self.read(path, request, || self.delivery(request.path)),
             Path::Statuses => self.read(path, request, || self.statuses(request.query, request.waited)),
             Path::Stats => self.read(path, request, || self.stats()),
+            Path::History => self.read(path, request, || self.history(request.query)),
             Path::Metrics => self.read(path, request, || self.metrics()),
             Path::OpenApi => self.read(path, request, || Answer::from(openapi::document())),
             Path::Root | Path::Inbox | Path::InboxAsset | Path::LogIn | Path::LogOut => self.page(path, request).into(),
@@ -319,6 +320,32 @@ impl Api {
     fn stats(&self) -> Answer {
         match self.store.stats() {
             Ok(stats) => Reply::json(&stats).into(),
+            Err(error) => unread(&error),
+        }
+    }
+
+    fn history(&self, query: &str) -> Answer {
+        #[derive(Serialize)]
+        struct History {
+            bucket: &'static str,
+            data: Vec<Count>,
+        }
+        #[derive(Serialize)]
+        struct Count {
+            ts: String,
+            count: u64,
+        }
+        let selection = match history::parse(query, jiff::Timestamp::now().as_second()) {
+            Ok(selection) => selection,
+            Err(faults) => return invalid(&faults),
+        };
+        match self.store.history(selection) {
+            Ok(counts) => {
+                let instant = |start_s| jiff::Timestamp::from_second(start_s).expect("it is near this machine's clock");
+                let starts = selection.starts_s().map(|start_s| instant(start_s).to_string());
+                let data = starts.zip(counts).map(|(ts, count)| Count { ts, count });
+                Reply::json(&History { bucket: selection.bucket.label(), data: data.collect() }).into()
+            }
             Err(error) => unread(&error),
         }
     }

@@ -17,6 +17,7 @@ closed_set! {
     ArrivalDelivery = "/arrivals/{seq}/delivery",
     Statuses = "/statuses",
     Stats = "/stats",
+    History = "/stats/history",
     Live = "/health/live",
     Ready = "/health/ready",
     Metrics = "/metrics",
@@ -72,6 +73,7 @@ impl Path {
             | Path::ArrivalDelivery
             | Path::Statuses
             | Path::Stats
+            | Path::History
             | Path::Live
             | Path::Ready
             | Path::Metrics
@@ -94,7 +96,7 @@ impl Path {
             Path::Root | Path::Inbox | Path::InboxAsset | Path::LogIn | Path::LogOut => Audience::Everybody,
             Path::OpenApi => Audience::SameHost,
             Path::Messages | Path::Arrivals | Path::Arrival | Path::ArrivalDelivery => Audience::Readers,
-            Path::Statuses | Path::Stats | Path::Metrics => Audience::Readers,
+            Path::Statuses | Path::Stats | Path::History | Path::Metrics => Audience::Readers,
         }
     }
 }

@@ -21,7 +21,7 @@ pub use metrics::METRICS;
 pub use sqlite::maintenance::{Export, Maintenance};
 
 use crate::delivery::{Delivery, Raw};
-use crate::query::{Cursor, Needle, Selection, arrivals, statuses};
+use crate::query::{Cursor, Needle, Selection, arrivals, history, statuses};
 use crate::timestamp::Moment;
 use serde::{Deserialize, Serialize};
 use sqlite::Sqlite;
@@ -323,6 +323,13 @@ impl Store {
     pub fn stats(&self) -> Result<Stats, ReadError> {
         match self {
             Store::Sqlite(sqlite) => sqlite.stats(),
+        }
+    }
+
+    /// How many messages there are in each of some buckets, by their `ts`.
+    pub fn history(&self, selection: history::Selection) -> Result<Vec<u64>, ReadError> {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.history(selection),
         }
     }
 

@@ -24,6 +24,8 @@ mod index;
 
 mod pieces;
 
+mod history;
+
 mod walk;
 
 mod turn;
@@ -180,6 +182,10 @@ impl Sqlite {
                 last_message_ts: ts(include_str!("../../sql/sqlite/last_ts.sql"))?,
             })
         })
+    }
+
+    pub(super) fn history(&self, selection: query::history::Selection) -> Result<Vec<u64>, ReadError> {
+        history::history(&self.turns, selection, Deadline::of_read())
     }
 
     pub(super) fn ready(&self) -> Result<(), Unavailable> {

@@ -16,6 +16,7 @@ mod durability; // kill -9, full disk, locked database, a log that nobody reads
 mod forward; // what arrives, posted to another URL, whatever is killed
 mod gate; // bounds, malformed requests, good clients, attacks, drain
 mod health; // live, ready, and the subcommand that asks
+mod history; // GET /stats/history: how many messages there were when
 mod logs; // one JSON object a line, whatever clients send
 mod messages; // GET /messages: which, in which order, page by page
 mod meta; // GET and POST /webhook/meta: WhatsApp as Meta sends it

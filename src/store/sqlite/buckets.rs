@@ -7,6 +7,7 @@
 
 use crate::timestamp::Moment;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// The width at the beginning, in microseconds.
 const WIDTH_MIN_US: i64 = 1_000_000;
@@ -77,6 +78,15 @@ impl Buckets {
             next: beginning(number + 1),
             uncounted_max: self.counts.get(&number).copied().unwrap_or(0),
         }
+    }
+
+    /// The stretches that have a part within a range, which is not empty: from where to where each is, and how many
+    /// messages it has.
+    pub(super) fn between(&self, range: &Range<i64>) -> impl Iterator<Item = (Range<i64>, u64)> {
+        let number = |us: i64| us.div_euclid(self.width_us);
+        let beginning = |number: i64| number.saturating_mul(self.width_us);
+        let stretches = self.counts.range(number(range.start)..=number(range.end - 1));
+        stretches.map(move |(&number, &count)| (beginning(number)..beginning(number + 1), count))
     }
 }
 

@@ -11,6 +11,7 @@ use crate::store::sqlite::value::text;
 use crate::timestamp::Moment;
 use rusqlite::Connection;
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// A sender with so many messages has them counted by time. For one with fewer, counting along the index takes less
 /// than 0.3 ms.
@@ -21,8 +22,8 @@ const FREQUENT_MESSAGES_MIN: u32 = 4096;
 const TIMES_ROWS_MAX: i64 = 16_384;
 
 /// Stretches of time in which all messages are counted. Of 10,000,000 messages there are about 2,000 in each, so that
-/// counting within one takes 0.1 ms, and adding up all of them takes less.
-const BUCKETS_MAX: usize = 8192;
+/// counting within one takes 0.1 ms, and adding up all of them takes less. The unit tests have few messages.
+const BUCKETS_MAX: usize = if cfg!(test) { 256 } else { 8192 };
 
 /// Stretches of time in which those of a frequent sender are counted.
 const SENDER_BUCKETS_MAX: usize = 512;
@@ -188,6 +189,11 @@ impl Tally {
             Some(name) => self.frequent.get(name)?,
         };
         Some(times.since(moment))
+    }
+
+    /// The stretches with messages that have a part within a range of microseconds since the epoch, in their order.
+    pub(super) fn between(&self, range: &Range<i64>) -> impl Iterator<Item = (Range<i64>, u64)> {
+        self.times.between(range)
     }
 }
 

@@ -94,6 +94,55 @@ fn agree(two: &Two) {
     assert_eq!(stats.total_messages, two.count("1"));
 }
 
+/// The hours and minutes around the two days, with edges that other clocks have.
+fn histories_agree(two: &Two) {
+    let bucket = fastrand::choice(["minute", "hour", "day"]).unwrap();
+    let offset = fastrand::choice(["+00:00", "+05:30", "-03:17", "+14:00"]).unwrap();
+    let count = fastrand::usize(1..745);
+    let query = format!("bucket={bucket}&count={count}&offset={offset}");
+    let now_s = 1_736_812_800 + fastrand::i64(0..3 * 86_400); // from the 14th to the 16th
+    let selection = query::history::parse(&query, now_s).unwrap();
+    let counts = two.store.history(selection).unwrap();
+    let starts: Vec<i64> = selection.starts_s().map(|start_s| start_s * 1_000_000).collect();
+    assert_eq!(counts.len(), count);
+    let ends = starts.iter().skip(1).copied().chain([selection.range_us().end]);
+    let sql = "SELECT COUNT(*) FROM messages WHERE ts_us >= ?1 AND ts_us < ?2";
+    let mut statement = two.other.prepare(sql).unwrap();
+    for ((start, end), count) in starts.iter().zip(ends).zip(counts) {
+        let right: i64 = statement.query_row((start, end), |row| row.get(0)).unwrap();
+        assert_eq!(count as i64, right, "{query}, now {now_s}, from {start}");
+    }
+}
+
+#[test]
+fn a_history_is_that_of_sql_however_wide_the_stretches_of_the_tally_are() {
+    fastrand::seed(19);
+    let two = Two::open();
+    let mut id = 0;
+    for messages in [0, 1, 30, 100, 300, 600] {
+        // Half of them in one minute, so that stretches differ.
+        let ts =
+            |_| if fastrand::bool() { random_ts() } else { format!("2025-01-15T10:00:{:02}.5Z", fastrand::u8(0..60)) };
+        let batch: Vec<Message> = (0..messages)
+            .map(ts)
+            .map(|ts| {
+                message(
+                    {
+                        id += 1;
+                        id
+                    },
+                    1,
+                    &ts,
+                )
+            })
+            .collect();
+        two.commit(batch).unwrap();
+        (0..15).for_each(|_| histories_agree(&two));
+    }
+    two.other.execute("DELETE FROM messages WHERE seq % 3 = 0", []).unwrap();
+    (0..15).for_each(|_| histories_agree(&two));
+}
+
 /// What another program does to the file in one go.
 fn foreign_change(two: &mut Two) {
     let (seq, id, ts) = (fastrand::u32(1..60), fastrand::u32(0..80), random_ts());
