@@ -1,5 +1,6 @@
 //! What a request is answered, and how the answer is counted, logged and written: one way for gate, workers and notifier.
 
+use crate::activity;
 use crate::closed_set::{ClosedSet, closed_set};
 use crate::delivery::Source;
 use crate::log::{Level, Log, RequestLine};
@@ -23,6 +24,19 @@ closed_set! {
     Duplicate = "duplicate",
     Ignored = "ignored",
     Unavailable = "unavailable",
+}
+
+impl WebhookResult {
+    /// Whether the sender is answered 200.
+    fn is_accepted(self) -> bool {
+        match self {
+            WebhookResult::Created | WebhookResult::Duplicate | WebhookResult::Ignored => true,
+            WebhookResult::TooLarge
+            | WebhookResult::InvalidSignature
+            | WebhookResult::ValidationError
+            | WebhookResult::Unavailable => false,
+        }
+    }
 }
 
 metrics! {
@@ -110,6 +124,16 @@ pub fn clock_us() -> u64 {
 }
 
 impl Answer {
+    /// Why it failed, in a few words.
+    fn why(&self) -> String {
+        let result = self.delivery.as_ref().map(|delivery| delivery.result);
+        match (result, &self.reason) {
+            (Some(WebhookResult::InvalidSignature), Some(reason)) => format!("invalid signature: {reason}"),
+            (_, Some(reason)) => reason.clone(),
+            (result, None) => result.map_or("", WebhookResult::label).to_owned(),
+        }
+    }
+
     /// Counts and logs the answer, and appends it to `out` as a response, with `connection` as its `Connection` field.
     ///
     /// To be called before anything is sent, so that a client that has its answer finds it in /metrics.
@@ -127,6 +151,10 @@ impl Answer {
         if let Some(delivery) = &self.delivery {
             RESULTS.count(delivery.result);
             DELIVERIES.count(delivery.source, delivery.result);
+            match delivery.result.is_accepted() {
+                true => activity::accepted(delivery.source),
+                false => activity::refused(delivery.source, self.why()),
+            }
         }
         let message_id =
             self.delivery.as_ref().and_then(|delivery| Some((delivery.source, delivery.message_id.as_deref()?)));
@@ -157,6 +185,11 @@ impl Answer {
         });
         self.reply.write(&request_id, asked.method == Some("HEAD"), connection, out);
     }
+}
+
+/// How often deliveries of a source have had each result.
+pub fn results(source: Source) -> impl Iterator<Item = (&'static str, u64)> {
+    DELIVERIES.row(source)
 }
 
 /// The last 16 characters.

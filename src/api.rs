@@ -5,6 +5,7 @@
 mod openapi;
 
 use crate::access::{Access, Denied};
+use crate::activity::{self, Activity};
 use crate::answer::{self, Answer, Delivered, Waited, WebhookResult};
 use crate::delivery::{Delivery, Raw, Source};
 use crate::log::Log;
@@ -20,6 +21,7 @@ use crate::webhook::meta::{self, Meta};
 use crate::webhook::{self, Rejection, Sources};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -104,6 +106,7 @@ impl Api {
             Path::Statuses => self.read(path, request, || self.statuses(request.query, request.waited)),
             Path::Stats => self.read(path, request, || self.stats()),
             Path::History => self.read(path, request, || self.history(request.query)),
+            Path::Sources => self.read(path, request, || self.sources()),
             Path::Metrics => self.read(path, request, || self.metrics()),
             Path::OpenApi => self.read(path, request, || Answer::from(openapi::document())),
             Path::Root | Path::Inbox | Path::InboxAsset | Path::LogIn | Path::LogOut => self.page(path, request).into(),
@@ -350,6 +353,42 @@ impl Api {
         }
     }
 
+    fn sources(&self) -> Answer {
+        #[derive(Serialize)]
+        struct All {
+            data: [One; Source::ALL.len()],
+        }
+        #[derive(Serialize)]
+        struct One {
+            source: &'static str,
+            configured: bool,
+            path: &'static str,
+            last_accepted_at: Option<String>,
+            last_refused_at: Option<String>,
+            last_refused_reason: Option<String>,
+            results: BTreeMap<&'static str, u64>,
+            last_handshake_at: Option<String>,
+            last_handshake_result: Option<&'static str>,
+        }
+        let data = Source::ALL.map(|source| {
+            let Activity { accepted, refused, handshake } = activity::of(source);
+            let (refused_at, refused_reason) = refused.unzip();
+            let (handshake_at, handshake_refused) = handshake.unzip();
+            One {
+                source: source.label(),
+                configured: self.sources.secrets(source).is_some(),
+                path: source.path().label(),
+                last_accepted_at: accepted.map(instant),
+                last_refused_at: refused_at.map(instant),
+                last_refused_reason: refused_reason,
+                results: answer::results(source).collect(),
+                last_handshake_at: handshake_at.map(instant),
+                last_handshake_result: handshake_refused.map(|refused| refused.unwrap_or("ok")),
+            }
+        });
+        Reply::json(&All { data }).into()
+    }
+
     fn ready(&self) -> Answer {
         #[derive(Serialize)]
         struct NotReady<'a> {
@@ -426,6 +465,11 @@ fn go_on(place: &mut Place, wait: &mut Duration, waited: Option<Waited>) {
     }
 }
 
+/// An instant by this machine's clock, in milliseconds.
+fn instant(at: jiff::Timestamp) -> String {
+    format!("{at:.3}")
+}
+
 /// Lines of header fields as the value of one field: visible ASCII and blanks.
 fn visible(fields: &str) -> String {
     fields.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { ',' }).collect()
@@ -434,7 +478,9 @@ fn visible(fields: &str) -> String {
 /// The answer to Meta's handshake.
 fn handshake(meta: &Meta, query: &str) -> Answer {
     let Some(token) = &meta.verify_token else { return Reply::detail(Status::NotFound, "Not Found").into() };
-    match token.challenge(query) {
+    let challenge = token.challenge(query);
+    activity::handshake(Source::Meta, challenge.as_ref().err().copied());
+    match challenge {
         Ok(challenge) => Reply::text(challenge).into(),
         Err(reason) => {
             let reply = Reply::detail(Status::Forbidden, "not a handshake with the right verify token");

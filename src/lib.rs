@@ -37,6 +37,8 @@ pub mod query;
 
 pub mod answer;
 
+pub mod activity;
+
 pub mod delivery;
 
 pub mod message;

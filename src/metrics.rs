@@ -106,6 +106,11 @@ impl<R: ClosedSet, C: ClosedSet, const ROWS: usize, const COLUMNS: usize> Counte
     pub fn count(&self, row: R, column: C) {
         self.counts[row.index()][column.index()].fetch_add(1, Relaxed);
     }
+
+    /// What has been counted in a row: the value of the second label, and how often, also where that is 0.
+    pub fn row(&self, row: R) -> impl Iterator<Item = (&'static str, u64)> {
+        C::WORDS.iter().copied().zip(self.counts[row.index()].iter().map(|count| count.load(Relaxed)))
+    }
 }
 
 impl<R, C, const ROWS: usize, const COLUMNS: usize> Metric for CounterTable<R, C, ROWS, COLUMNS>

@@ -18,6 +18,7 @@ closed_set! {
     Statuses = "/statuses",
     Stats = "/stats",
     History = "/stats/history",
+    Sources = "/sources",
     Live = "/health/live",
     Ready = "/health/ready",
     Metrics = "/metrics",
@@ -74,6 +75,7 @@ impl Path {
             | Path::Statuses
             | Path::Stats
             | Path::History
+            | Path::Sources
             | Path::Live
             | Path::Ready
             | Path::Metrics
@@ -96,7 +98,7 @@ impl Path {
             Path::Root | Path::Inbox | Path::InboxAsset | Path::LogIn | Path::LogOut => Audience::Everybody,
             Path::OpenApi => Audience::SameHost,
             Path::Messages | Path::Arrivals | Path::Arrival | Path::ArrivalDelivery => Audience::Readers,
-            Path::Statuses | Path::Stats | Path::History | Path::Metrics => Audience::Readers,
+            Path::Statuses | Path::Stats | Path::History | Path::Sources | Path::Metrics => Audience::Readers,
         }
     }
 }

@@ -90,7 +90,8 @@ impl Sources {
         if is_native || self.standard.is_none() { Source::Native } else { Source::Standard }
     }
 
-    fn secrets(&self, source: Source) -> Option<&Secrets> {
+    /// The secrets of a source, if it is configured.
+    pub fn secrets(&self, source: Source) -> Option<&Secrets> {
         match source {
             Source::Native => self.native.as_ref(),
             Source::Standard => self.standard.as_ref(),

@@ -29,8 +29,16 @@ fn with_a_read_token_reads_need_it_and_nothing_else_does() {
     let server = Server::with(&[("READ_TOKEN", TOKEN)]);
     let with = |target: &str, fields: &[(&str, &str)]| server.request("GET", target, fields, b"");
     let right = format!("Bearer {TOKEN}");
-    for target in ["/messages", "/messages?limit=0", "/arrivals", "/arrivals/1", "/stats", "/stats/history", "/metrics"]
-    {
+    for target in [
+        "/messages",
+        "/messages?limit=0",
+        "/arrivals",
+        "/arrivals/1",
+        "/stats",
+        "/stats/history",
+        "/sources",
+        "/metrics",
+    ] {
         for method in ["GET", "HEAD"] {
             let reply = server.request(method, target, &[], b"");
             assert_eq!(reply.status, 401, "{method} {target}\nreply: {reply:?}");

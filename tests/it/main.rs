@@ -27,6 +27,7 @@ mod routing; // which path and method lead where, and what every reply has
 mod search;
 mod settings; // the file of settings that service and commands share
 mod shutdown; // signals
+mod sources; // GET /sources: what each kind of sender has done
 mod standard; // POST /webhook with the signatures of Standard Webhooks
 mod stats; // GET /stats, also when another program writes
 mod systemd; // the unit files, what the service manager is told, its watchdog, its sockets

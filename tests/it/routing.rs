@@ -4,12 +4,13 @@ use crate::harness::{Connection, SECRET, Server, delivery, sign};
 use serde_json::json;
 use std::collections::HashSet;
 
-const READ_PATHS: [&str; 9] = [
+const READ_PATHS: [&str; 10] = [
     "/messages",
     "/arrivals",
     "/arrivals/1",
     "/stats",
     "/stats/history",
+    "/sources",
     "/health/live",
     "/health/ready",
     "/metrics",
@@ -158,8 +159,16 @@ fn every_reply_has_a_request_id_of_its_own_which_is_a_version_4_uuid() {
 #[test]
 fn no_cache_keeps_what_holds_messages_or_figures() {
     let server = Server::start();
-    for target in ["/messages", "/messages?limit=0", "/arrivals", "/arrivals/1", "/stats", "/stats/history", "/metrics"]
-    {
+    for target in [
+        "/messages",
+        "/messages?limit=0",
+        "/arrivals",
+        "/arrivals/1",
+        "/stats",
+        "/stats/history",
+        "/sources",
+        "/metrics",
+    ] {
         for method in ["GET", "HEAD"] {
             let reply = server.request(method, target, &[], b"");
             assert_eq!(reply.field("Cache-Control"), Some("no-store"), "{method} {target}\nreply: {reply:?}");
