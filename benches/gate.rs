@@ -43,7 +43,12 @@ fn run(database: &Path, gated: bool) -> f64 {
     let store =
         Arc::new(Store::open(options, &(Arc::new(|_: &str| {}) as Report)).expect("the directory can be written"));
     let current = Secret::new(support::SECRET.as_bytes()).expect("it is not empty");
-    let sources = Sources { native: Some(Secrets { current, previous: None }), standard: None, meta: None };
+    let sources = Sources {
+        native: Some(Secrets { current, previous: None }),
+        standard: None,
+        meta: None,
+        lookalikes: Default::default(),
+    };
     let stopping = Arc::new(AtomicBool::new(false));
     let access = Access::Hosts(AllowedHosts::default());
     let (metrics, started) = ([gate::METRICS, server::METRICS], SystemTime::now());

@@ -16,6 +16,7 @@ use crate::delivery::Source;
 use crate::gate;
 use crate::log::Level;
 use crate::store;
+use crate::webhook::diagnosis::Lookalikes;
 use crate::webhook::meta::{Meta, VerifyToken};
 use crate::webhook::{Secret, Secrets, Sources};
 use settings_file::Settings;
@@ -219,12 +220,14 @@ impl<'a> Reader<'a> {
 
     fn sources(&mut self) -> Sources {
         let mut missing = 0;
-        let [native, standard, meta] = Source::ALL.map(|source| self.secrets(source, &mut missing));
+        let mut lookalikes = <[Lookalikes; Source::ALL.len()]>::default();
+        let [native, standard, meta] =
+            Source::ALL.map(|source| self.secrets(source, &mut missing, &mut lookalikes[source as usize]));
         let meta = self.meta(meta);
         if missing == Source::ALL.len() {
             self.not_set(Source::Native);
         }
-        Sources { native, standard, meta }
+        Sources { native, standard, meta, lookalikes }
     }
 
     /// What goes with the secrets of Meta.
@@ -246,13 +249,16 @@ impl<'a> Reader<'a> {
     }
 
     /// The secrets of a source; None after a fault, and when it is not configured, which is counted as `missing`.
-    fn secrets(&mut self, source: Source, missing: &mut usize) -> Option<Secrets> {
+    fn secrets(&mut self, source: Source, missing: &mut usize, lookalikes: &mut Lookalikes) -> Option<Secrets> {
         let [current, previous] = settings(source);
         let faults = self.faults.len();
         let secret = self.secret(source, current);
         *missing += usize::from(secret.is_none() && self.faults.len() == faults);
         match (secret, self.secret(source, previous)) {
-            (Some((current, _)), previous) => Some(Secrets { current, previous: previous.map(|(secret, _)| secret) }),
+            (Some((current, text)), previous) => {
+                *lookalikes = Lookalikes::of(source, &text);
+                Some(Secrets { current, previous: previous.map(|(secret, _)| secret) })
+            }
             (None, Some(_)) => {
                 let what = "is not used, because";
                 self.warnings.push(format!("{} {what} {} is not set. Set both.", previous.name, current.name));

@@ -161,6 +161,11 @@ impl Fault {
         format!("{}: {}", self.loc.last().copied().unwrap_or_default(), self.kind)
     }
 
+    /// Where it is and what would be right: `body.from: Field required`.
+    pub fn sentence(&self) -> String {
+        format!("{}: {}", self.loc.join("."), self.msg)
+    }
+
     /// A parameter of the query string.
     pub fn parameter(name: &'static str, refusal: Refusal) -> Fault {
         Fault { loc: vec!["query", name], msg: refusal.msg.to_owned(), kind: refusal.kind }

@@ -4,6 +4,8 @@
 //! types hold it, since only a [`Verified`] body can be parsed. Each [`Source`] has a file of its own, which alone knows
 //! its header fields and its format.
 
+pub mod diagnosis;
+
 pub mod standard;
 
 pub mod native;
@@ -19,6 +21,7 @@ use crate::metrics::{Counters, metrics};
 use crate::path::Path;
 use crate::reply::Fault;
 use crate::timestamp::Timestamp;
+use diagnosis::Lookalikes;
 use meta::{Meta, Statuses};
 
 metrics! {
@@ -35,6 +38,8 @@ pub struct Sources {
     pub standard: Option<Secrets>,
     /// `META_APP_SECRET` and what goes with it.
     pub meta: Option<Meta>,
+    /// What can be taken for each of these secrets, in the order of [`Source::ALL`].
+    pub lookalikes: [Lookalikes; Source::ALL.len()],
 }
 
 /// Why a delivery was refused.
@@ -106,16 +111,25 @@ pub fn signature_field(name: &str) -> Option<&'static str> {
     fields.find(|field| field.eq_ignore_ascii_case(name)).copied()
 }
 
+/// The body as verified, and by which secret.
+fn verify<'a>(
+    source: Source,
+    secrets: &Secrets,
+    fields: &[(&str, &str)],
+    body: &'a [u8],
+) -> Result<(Verified<'a>, MatchedSecret), SignatureFault> {
+    match source {
+        Source::Native => native::verify(secrets, fields, body),
+        Source::Standard => standard::verify(secrets, fields, body, standard::clock_s()),
+        Source::Meta => meta::verify(secrets, fields, body),
+    }
+}
+
 /// Checks the signature of a delivery in its header fields, counts which secret it was made with, and parses the body.
 pub fn receive(source: Source, sources: &Sources, fields: &[(&str, &str)], body: &[u8]) -> Result<Delivery, Rejection> {
     const NO_SECRET: Rejection = Rejection::InvalidSignature(SignatureFault::NoSecret);
     let secrets = sources.secrets(source).ok_or(NO_SECRET)?;
-    let verified = match source {
-        Source::Native => native::verify(secrets, fields, body),
-        Source::Standard => standard::verify(secrets, fields, body, standard::clock_s()),
-        Source::Meta => meta::verify(secrets, fields, body),
-    };
-    let (verified, matched) = verified.map_err(Rejection::InvalidSignature)?;
+    let (verified, matched) = verify(source, secrets, fields, body).map_err(Rejection::InvalidSignature)?;
     MATCHES.count(matched);
     match source {
         Source::Native | Source::Standard => {

@@ -311,7 +311,7 @@ fn verify_says_why_header_lines_do_not_match() {
     let right = signature(KEY, "msg_1", now, &body);
     let mac = Hmac::<sha2::Sha256>::new_from_slice(KEY).unwrap().chain_update(&body).finalize().into_bytes();
     for (case, lines, said) in [
-        ("no such lines", "X-Signature: ab".to_owned(), "none of the lines is a header field"),
+        ("no such lines", "X-Signature: ab".to_owned(), "none of the fields is one of Standard Webhooks"),
         ("no id", lines("", &now_text, &right), "missing or empty: webhook-id."),
         ("only an id", "svix-id: a".to_owned(), "missing or empty: svix-timestamp, svix-signature."),
         ("an id twice", format!("webhook-id: x\n{}", signed(KEY, now, &body)), "given twice"),

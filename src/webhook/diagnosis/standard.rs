@@ -1,23 +1,29 @@
-//! `verify` for Standard Webhooks: the header lines of a delivery, and why they do not match.
+//! Why the header fields of Standard Webhooks do not match.
 
+use super::{Fields, Lookalikes, TOLERANCE_S};
 use crate::delivery::Source;
-use crate::webhook::standard::{self, TOLERANCE_S, clock_s, names};
+use crate::webhook::standard::{self, clock_s, names};
 use crate::webhook::{Secret, Secrets, SignatureFault, native};
 
-type Fields<'a> = [(&'a str, &'a str)];
-
-/// The fields in header lines.
-pub(super) fn fields(lines: &str) -> Vec<(&str, &str)> {
-    lines.lines().filter_map(|line| line.split_once(':')).map(|(name, value)| (name.trim(), value.trim())).collect()
+/// Texts that are easily used as the key.
+pub(super) fn secrets(text: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let said =
+        "the sender uses the text of the secret as the key. The key is what the base64 after `whsec_` decodes to.";
+    let text = text.trim_ascii();
+    [text, text.strip_prefix(b"whsec_").unwrap_or(text)].map(|key| (said, key.to_vec())).into()
 }
 
-/// What is wrong, and what is probably to be done about it. `text` is the secret as it is set.
-pub(super) fn reason(fault: SignatureFault, secret: &Secret, text: &[u8], fields: &Fields<'_>, body: &[u8]) -> String {
+/// What is wrong, and what is probably to be done about it.
+pub(super) fn reason(
+    fault: SignatureFault,
+    secret: &Secret,
+    lookalikes: &Lookalikes,
+    fields: &Fields<'_>,
+    body: &[u8],
+) -> String {
     let Some([id, timestamp, signature]) = names(fields) else {
         let known = Source::Standard.fields().join(", ");
-        return format!(
-            "none of the lines is a header field of Standard Webhooks. Give the lines as received: {known}."
-        );
+        return format!("none of the fields is one of Standard Webhooks. Its fields are {known}.");
     };
     let value = |name: &str| {
         let field = fields.iter().find(|(known, value)| known.eq_ignore_ascii_case(name) && !value.is_empty());
@@ -47,7 +53,7 @@ pub(super) fn reason(fault: SignatureFault, secret: &Secret, text: &[u8], fields
         SignatureFault::NotBase64 => {
             format!("{signature} has nothing after `v1,` that is the base64 of 32 bytes; hex is not accepted here.")
         }
-        SignatureFault::Mismatch => mismatch(secret, text, fields, body, value(signature).unwrap_or_default()),
+        SignatureFault::Mismatch => mismatch(secret, lookalikes, fields, body, value(signature).unwrap_or_default()),
         SignatureFault::NoSecret | SignatureFault::NotHex | SignatureFault::Length => fault.reason().to_owned(),
     }
 }
@@ -61,19 +67,18 @@ fn matches(secret: &Secret, fields: &Fields<'_>, body: &[u8]) -> bool {
 }
 
 /// Makes the usual mistakes one by one, until the signature matches.
-fn mismatch(secret: &Secret, text: &[u8], fields: &Fields<'_>, body: &[u8], signatures: &str) -> String {
-    let text = text.trim_ascii();
-    let keys = [text, text.strip_prefix(b"whsec_").unwrap_or(text)];
-    if keys.iter().filter_map(|key| Secret::new(key)).any(|secret| matches(&secret, fields, body)) {
-        return "the sender uses the text of the secret as the key. The key is what the base64 after `whsec_` decodes to."
-            .to_owned();
+fn mismatch(
+    secret: &Secret,
+    Lookalikes(lookalikes): &Lookalikes,
+    fields: &Fields<'_>,
+    body: &[u8],
+    signatures: &str,
+) -> String {
+    if let Some((said, _)) = lookalikes.iter().find(|(_, key)| matches(key, fields, body)) {
+        return (*said).to_owned();
     }
-    for (difference, changed) in super::bodies(body) {
-        if matches(secret, fields, &changed) {
-            return format!(
-                "this body is not the one that was signed. {difference} Sign exactly the bytes that are sent."
-            );
-        }
+    if let Some(reason) = super::other_body(body, |changed| matches(secret, fields, changed)) {
+        return reason;
     }
     let secrets = Secrets { current: secret.clone(), previous: None };
     let tags = signatures.split(' ').filter_map(|signature| super::base64(signature.strip_prefix("v1,")?));
