@@ -6,6 +6,7 @@ use crate::delivery::Source;
 use crate::log::{Level, Log, RequestLine};
 use crate::metrics::{CounterTable, Counters, Histogram, Metric, Page, metrics};
 use crate::path::Path;
+use crate::refusals::{self, Refusal, Sent};
 use crate::reply::{Reply, Status, request_id};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -79,6 +80,8 @@ pub struct Answer {
     pub delivery: Option<Delivered>,
     /// Why it failed, for the operator.
     pub reason: Option<String>,
+    /// What a refused request has sent, if that is to be kept.
+    pub sent: Option<Sent>,
 }
 
 /// What became of a delivery.
@@ -126,6 +129,9 @@ pub fn clock_us() -> u64 {
 impl Answer {
     /// Why it failed, in a few words.
     fn why(&self) -> String {
+        if let Some(why) = self.sent.as_ref().and_then(|sent| sent.gate) {
+            return why.to_owned();
+        }
         let result = self.delivery.as_ref().map(|delivery| delivery.result);
         match (result, &self.reason) {
             (Some(WebhookResult::InvalidSignature), Some(reason)) => format!("invalid signature: {reason}"),
@@ -137,7 +143,7 @@ impl Answer {
     /// Counts and logs the answer, and appends it to `out` as a response, with `connection` as its `Connection` field.
     ///
     /// To be called before anything is sent, so that a client that has its answer finds it in /metrics.
-    pub fn write(self, asked: Asked<'_>, connection: &str, log: &Log, out: &mut Vec<u8>) {
+    pub fn write(mut self, asked: Asked<'_>, connection: &str, log: &Log, out: &mut Vec<u8>) {
         let status = self.reply.status;
         let waited_us = asked.waited.map(|waited| waited.time_us);
         let latency_us = clock_us().saturating_sub(asked.arrived_us).saturating_sub(waited_us.unwrap_or(0));
@@ -183,6 +189,20 @@ impl Answer {
             result: result.map(WebhookResult::label),
             reason: self.reason.as_deref(),
         });
+        let reason = self.why();
+        if let Some(sent) = self.sent.take() {
+            refusals::keep(Refusal {
+                at: jiff::Timestamp::now(),
+                client: asked.client.map(str::to_owned),
+                method: asked.method.map(str::to_owned),
+                path: asked.path.map(str::to_owned),
+                status: status.code(),
+                reason,
+                source: self.delivery.as_ref().map(|delivery| delivery.source),
+                sent,
+                request_id: request_id.clone(),
+            });
+        }
         self.reply.write(&request_id, asked.method == Some("HEAD"), connection, out);
     }
 }
@@ -211,6 +231,6 @@ fn level(status: Status, result: Option<WebhookResult>, is_delivery: bool, has_r
 
 impl From<Reply> for Answer {
     fn from(reply: Reply) -> Answer {
-        Answer { reply, delivery: None, reason: None }
+        Answer { reply, delivery: None, reason: None, sent: None }
     }
 }

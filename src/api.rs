@@ -2,6 +2,8 @@
 //!
 //! It turns a whole request into a whole answer and knows nothing of connections.
 
+mod refusals;
+
 mod openapi;
 
 use crate::access::{Access, Denied};
@@ -15,6 +17,7 @@ use crate::path::{self, Audience, Path};
 use crate::query::Parameters;
 use crate::query::order::{Given, Place};
 use crate::query::{arrivals, history, statuses};
+use crate::refusals::Sent;
 use crate::reply::{Fault, Reply, Status};
 use crate::store::{self, Arrival, Item, Outcome, Provided, ReadError, Store, Stored, Unavailable, sqlite_version};
 use crate::webhook::meta::{self, Meta};
@@ -93,12 +96,7 @@ impl Api {
             Err(refusal) => return Step::Answer(refusal.into()),
         };
         match path {
-            Path::Webhook => self.receive(self.sources.at_webhook(request.fields), request),
-            Path::WebhookMeta => match &self.sources.meta {
-                None => Answer::from(Reply::detail(Status::NotFound, "Not Found")).into(),
-                Some(_) if path.is_delivery(request.method) => self.receive(Source::Meta, request),
-                Some(meta) => handshake(meta, request.query).into(),
-            },
+            Path::Webhook | Path::WebhookMeta => self.webhook(path, request),
             Path::Messages => self.read(path, request, || self.messages(request.query)),
             Path::Arrivals => self.read(path, request, || self.arrivals(request.query, request.waited)),
             Path::Arrival => self.read(path, request, || self.arrival(request.path)),
@@ -107,6 +105,8 @@ impl Api {
             Path::Stats => self.read(path, request, || self.stats()),
             Path::History => self.read(path, request, || self.history(request.query)),
             Path::Sources => self.read(path, request, || self.sources()),
+            Path::Refusals => self.read(path, request, || refusals::list(request.query)),
+            Path::Refusal => self.read(path, request, || refusals::one(request.path, &self.sources)),
             Path::Metrics => self.read(path, request, || self.metrics()),
             Path::OpenApi => self.read(path, request, || Answer::from(openapi::document())),
             Path::Root | Path::Inbox | Path::InboxAsset | Path::LogIn | Path::LogOut => self.page(path, request).into(),
@@ -148,6 +148,23 @@ impl Api {
             && path.audience() == Audience::Readers
         {
             answer.reply.headers.push(("Cache-Control", "no-store".to_owned()));
+        }
+        step
+    }
+
+    /// Deliveries and handshakes. Of those that are refused, an operator can see what was wrong.
+    fn webhook(&self, path: Path, request: &Request<'_>) -> Step {
+        let mut step = match (path, &self.sources.meta) {
+            (Path::Webhook, _) => self.receive(self.sources.at_webhook(request.fields), request),
+            (_, None) => Answer::from(Reply::detail(Status::NotFound, "Not Found")).into(),
+            (_, Some(_)) if path.is_delivery(request.method) => self.receive(Source::Meta, request),
+            (_, Some(meta)) => handshake(meta, request.query).into(),
+        };
+        if let Step::Answer(answer) = &mut step
+            && answer.reply.status != Status::Ok
+        {
+            let signature = webhook::signature_lines(request.fields.iter().copied());
+            answer.sent = Some(Sent::new(signature, &request.body));
         }
         step
     }
@@ -405,7 +422,7 @@ impl Api {
         };
         let body = NotReady { status: "not_ready", reason: &reason };
         let reply = Reply::json_with(Status::ServiceUnavailable, &body).with("Retry-After", "1".to_owned());
-        Answer { reply, delivery: None, reason: Some(reason) }
+        Answer { reason: Some(reason), ..reply.into() }
     }
 
     fn metrics(&self) -> Answer {
@@ -490,7 +507,7 @@ fn handshake(meta: &Meta, query: &str) -> Answer {
 }
 
 /// The answer to a delivery, of which that has become. `first_id` is the message_id of its first message or status.
-pub fn stored(source: Source, first_id: Option<String>, outcome: Outcome) -> Answer {
+pub fn stored(source: Source, first_id: Option<String>, body_bytes: usize, outcome: Outcome) -> Answer {
     match outcome {
         Ok(stored) => {
             let result = match stored.as_slice() {
@@ -502,7 +519,7 @@ pub fn stored(source: Source, first_id: Option<String>, outcome: Outcome) -> Ans
         }
         Err(Unavailable(reason)) => {
             let reply = Reply::unavailable("the message could not be stored; send it again");
-            let answer = Answer { reason: Some(reason), ..reply.into() };
+            let answer = Answer { reason: Some(reason), sent: Some(Sent::valid(body_bytes)), ..reply.into() };
             delivered(answer, source, WebhookResult::Unavailable, first_id)
         }
     }
@@ -534,7 +551,7 @@ fn misdirected() -> Answer {
 /// 422. The log names fields and types of faults, and no values: those are other people's.
 fn invalid(faults: &[Fault]) -> Answer {
     let named: Vec<String> = faults.iter().map(Fault::name).collect();
-    Answer { reply: Reply::faults(faults), delivery: None, reason: Some(named.join(", ")) }
+    Answer { reason: Some(named.join(", ")), ..Reply::faults(faults).into() }
 }
 
 /// A read that brought nothing.
@@ -546,5 +563,5 @@ fn unread(error: &ReadError) -> Answer {
         }
         ReadError::CursorAhead => Reply::detail(Status::Gone, &error.to_string()),
     };
-    Answer { reply, delivery: None, reason: Some(error.to_string()) }
+    Answer { reason: Some(error.to_string()), ..reply.into() }
 }

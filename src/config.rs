@@ -41,6 +41,8 @@ pub struct Config {
     pub page: bool,
     /// `DATABASE_URL`, and a part of the workers.
     pub store: store::Options,
+    /// `KEEP_REFUSED`: most refused requests that are kept in memory.
+    pub keep_refused: usize,
     /// `LOG_LEVEL`.
     pub log_level: Level,
     /// `LISTEN_ADDR`; port 0 lets the system choose.
@@ -129,6 +131,7 @@ impl Config {
         let statuses = reader.text(&table::STATUS_RETENTION_DAYS).unwrap_or(messages);
         let retention = store::Retention { messages: age(messages), statuses: age(statuses) };
         let search_index = reader.text(&table::SEARCH_INDEX);
+        let keep_refused = reader.number(&table::KEEP_REFUSED);
         let listen = reader.text(&table::LISTEN_ADDR);
         let log_level = reader.text(&table::LOG_LEVEL);
         let trusted_proxies = reader.text(&table::TRUSTED_PROXIES);
@@ -143,6 +146,7 @@ impl Config {
             access,
             page,
             store,
+            keep_refused,
             log_level,
             listen,
             workers,

@@ -37,6 +37,8 @@ pub mod query;
 
 pub mod answer;
 
+pub mod refusals;
+
 pub mod activity;
 
 pub mod delivery;

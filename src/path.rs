@@ -5,7 +5,7 @@ use crate::reply::{Reply, Status};
 
 closed_set! {
     /// A path of this service.
-    #[expect(missing_docs, reason = "each is the path of its label, where {seq} and {asset} stand for others")]
+    #[expect(missing_docs, reason = "each is the path of its label, where {seq}, {request_id} and {asset} stand for others")]
     pub enum Path;
     /// The path itself, which is the `path` label of `http_requests_total` too.
     pub fn label() -> &'static str;
@@ -19,6 +19,8 @@ closed_set! {
     Stats = "/stats",
     History = "/stats/history",
     Sources = "/sources",
+    Refusals = "/refusals",
+    Refusal = "/refusals/{request_id}",
     Live = "/health/live",
     Ready = "/health/ready",
     Metrics = "/metrics",
@@ -50,6 +52,9 @@ impl Path {
         if asset(path).is_some() {
             return Some(Path::InboxAsset);
         }
+        if refusal(path).is_some() {
+            return Some(Path::Refusal);
+        }
         Path::ALL.into_iter().find(|known| known.label() == path && !path.contains('{'))
     }
 
@@ -76,6 +81,8 @@ impl Path {
             | Path::Stats
             | Path::History
             | Path::Sources
+            | Path::Refusals
+            | Path::Refusal
             | Path::Live
             | Path::Ready
             | Path::Metrics
@@ -99,6 +106,7 @@ impl Path {
             Path::OpenApi => Audience::SameHost,
             Path::Messages | Path::Arrivals | Path::Arrival | Path::ArrivalDelivery => Audience::Readers,
             Path::Statuses | Path::Stats | Path::History | Path::Sources | Path::Metrics => Audience::Readers,
+            Path::Refusals | Path::Refusal => Audience::Readers,
         }
     }
 }
@@ -111,6 +119,11 @@ pub fn arrival(path: &str) -> Option<i64> {
     let digits = digits.strip_suffix(DELIVERY).unwrap_or(digits);
     let right = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
     if right { digits.parse().ok() } else { None }
+}
+
+/// The id of a request that a path of one refusal names: whatever is behind the last slash.
+pub fn refusal(path: &str) -> Option<&str> {
+    path.strip_prefix("/refusals/").filter(|id| !id.is_empty() && !id.contains('/'))
 }
 
 /// The name of the file that a path of the page's assets names: 16 hex digits, a full stop, and its type.
@@ -151,6 +164,11 @@ mod tests {
             ("/inbox/{asset}", None),
             ("/inbox/", None),
             ("/inbox/login", Some(Path::LogIn)),
+            ("/refusals", Some(Path::Refusals)),
+            ("/refusals/00000000-0000-4000-8000-000000000000", Some(Path::Refusal)),
+            ("/refusals/x", Some(Path::Refusal)),
+            ("/refusals/", None),
+            ("/refusals/x/", None),
         ] {
             assert_eq!(Path::of(path), of, "{path}");
         }

@@ -1,5 +1,8 @@
 //! The query string of /messages: from bytes to a checked [`Selection`], and back to the link of the next page.
-//! [`arrivals`] has that of /arrivals, [`statuses`] that of /statuses, [`history`] that of /stats/history.
+//! [`arrivals`] has that of /arrivals, [`statuses`] that of /statuses, [`history`] that of /stats/history,
+//! [`refusals`] that of /refusals.
+
+pub mod refusals;
 
 pub mod history;
 
@@ -185,6 +188,7 @@ fn integer(value: Option<&str>, default: u64, min: u64, max: u64) -> Result<u64,
         let msg = match max {
             LIMIT_MAX => "Input should be 100 or less",
             order::WAIT_S_MAX => "Input should be 30 or less",
+            refusals::LIMIT_MAX => "Input should be 200 or less",
             history::COUNT_MAX => "Input should be 744 or less",
             _ => "Input should be 2^63-1 or less",
         };

@@ -261,7 +261,8 @@ fn answer_group(group: Vec<(Ticket, Outcome)>, commits: &Commits, log: &Log) {
     // A handful: the pipelined connections by their number, and each lone one.
     let mut all: Vec<(Option<u64>, Responses)> = Vec::new();
     for (Ticket { request, pipeline, refused, source, first_id }, outcome) in group {
-        let answer = refused.unwrap_or_else(|| api::stored(source, first_id, outcome));
+        let answer =
+            refused.unwrap_or_else(|| api::stored(source, first_id, request.body_length().unwrap_or(0), outcome));
         let known = all.iter().position(|(known, _)| pipeline.is_some() && *known == pipeline);
         let index = known.unwrap_or_else(|| {
             all.push((pipeline, Responses::default()));

@@ -111,6 +111,12 @@ pub fn signature_field(name: &str) -> Option<&'static str> {
     fields.find(|field| field.eq_ignore_ascii_case(name)).copied()
 }
 
+/// Those of some header fields that belong to signatures, a line `name: value` each. No other may be kept of a request.
+pub fn signature_lines<'a>(fields: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let lines = fields.filter_map(|(name, value)| Some(format!("{}: {}", signature_field(name)?, value.trim())));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// The body as verified, and by which secret.
 fn verify<'a>(
     source: Source,

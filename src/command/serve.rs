@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::gate::{self, Gate, Limits};
 use crate::log::{Level, Log};
 use crate::page::{LogIn, Page};
+use crate::refusals;
 use crate::server::{self, Server};
 use crate::store::{Report, Store, Unavailable, sqlite_version};
 use crate::systemd;
@@ -83,6 +84,7 @@ pub(super) fn serve() -> Result<(), Failure> {
             config.listen
         ),
     })?;
+    refusals::keep_at_most(config.keep_refused);
     let stopping = Arc::new(AtomicBool::new(false));
     let anybody_reads = matches!(config.access, Access::Hosts(_));
     let log_in = match &config.access {

@@ -7,6 +7,7 @@ use super::settings_file;
 use crate::access::AllowedHosts;
 use crate::gate::{Limits, TrustedProxies};
 use crate::log::Level;
+use crate::refusals::ENTRIES_MAX;
 use crate::webhook::meta::Statuses;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -74,7 +75,7 @@ settings! {
         without: "none: that verification is 404" }
     META_STATUSES: Text<Statuses> { meaning: "whether Meta's statuses of outgoing messages are stored",
         form: "keep or drop", parse: Statuses::named, default: "keep" }
-    READ_TOKEN: Confidential { meaning: "what /messages, /arrivals, /stats and /metrics require as Authorization: Bearer …",
+    READ_TOKEN: Confidential { meaning: "what reads, such as /messages and /metrics, require as Authorization: Bearer …",
         without: "none: every client may read" }
     ALLOWED_HOSTS: Text<AllowedHosts> {
         meaning: "without READ_TOKEN, the names that reads may use beside IP addresses and names without a dot",
@@ -92,6 +93,9 @@ settings! {
         form: "a whole number from 0 to 36500", parse: days, default: "" }
     SEARCH_INDEX: Text<bool> { meaning: "whether there is an index of q, a fifth more for the disk", form: "on or off",
         parse: on_or_off, default: "on" }
+    KEEP_REFUSED: Number {
+        meaning: "requests that were refused and that /refusals shows, with their bodies, in memory; 0 keeps none",
+        bounds: 0..=ENTRIES_MAX, default: ENTRIES_MAX }
     LISTEN_ADDR: Text<SocketAddr> { meaning: "where the service listens, on any free port if the port is 0",
         form: "an address and a port, for example 127.0.0.1:8000 or [::1]:8000",
         parse: |address| address.parse().ok(), default: "0.0.0.0:8000" }

@@ -14,6 +14,7 @@ use super::{ClientId, Command, Limits, TrustedProxies, metrics};
 use crate::answer::{Asked, clock_us};
 use crate::api;
 use crate::log::{Level, Log};
+use crate::refusals::Sent;
 use crate::server::{Commits, PASSED_FIELD, Passed, waiting_list};
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
@@ -494,7 +495,8 @@ impl EventLoop {
         let asked = client.request().map_or(nothing, |request| request.asked(&address));
         let mut answer = Vec::new();
         metrics::REJECTIONS.count(rejection);
-        refusal::answer(rejection, asked).write(asked, "Connection: close\r\n", &self.log, &mut answer);
+        let sent = client.request().map_or_else(Sent::default, Request::sent);
+        refusal::answer(rejection, asked, sent).write(asked, "Connection: close\r\n", &self.log, &mut answer);
         client.input = Vec::new();
         self.end_wait(id, if rejection == Rejection::WaitersMax { WaitResult::Refused } else { WaitResult::Failed });
         let Some(client) = self.clients.get_mut(&id) else { return };

@@ -4,6 +4,7 @@ use crate::answer::{Answer, Asked, Delivered, WebhookResult};
 use crate::closed_set::closed_set;
 use crate::delivery::Source;
 use crate::path::Path;
+use crate::refusals::Sent;
 use crate::reply::{Reply, Status};
 
 closed_set! {
@@ -39,13 +40,16 @@ closed_set! {
 }
 
 /// The answer to a request that is not passed on, as far as it is known.
-pub(super) fn answer(rejection: Rejection, asked: Asked<'_>) -> Answer {
+pub(super) fn answer(rejection: Rejection, asked: Asked<'_>, sent: Sent) -> Answer {
     let (method, path) = (asked.method.unwrap_or_default(), asked.path.unwrap_or_default());
     let route = Path::route(method, path);
     let source = route.as_ref().ok().filter(|path| path.is_delivery(method)).and_then(|path| Source::at(*path));
+    let (status, detail) = words(rejection);
     let reply = match (rejection, route) {
         (Rejection::Unrouted, Err(reply)) => reply,
-        _ => reply(rejection),
+        (Rejection::WaitersMax, _) => Reply::detail(status, detail).with("Retry-After", "2".to_owned()),
+        _ if status == Status::ServiceUnavailable => Reply::unavailable(detail),
+        _ => Reply::detail(status, detail),
     };
     let result = match reply.status {
         Status::ContentTooLarge => Some(WebhookResult::TooLarge),
@@ -53,12 +57,14 @@ pub(super) fn answer(rejection: Rejection, asked: Asked<'_>) -> Answer {
         _ => None,
     };
     let delivery = result.zip(source).map(|(result, source)| Delivered { source, result, message_id: None });
-    Answer { reply, delivery, reason: Some(rejection.label().to_owned()) }
+    // A client that may not wait for messages is no sender.
+    let sent = Some(sent.at_gate(detail)).filter(|_| rejection != Rejection::WaitersMax);
+    Answer { reply, delivery, reason: Some(rejection.label().to_owned()), sent }
 }
 
 /// The status and the sentence for the client.
-fn reply(rejection: Rejection) -> Reply {
-    let (status, detail) = match rejection {
+fn words(rejection: Rejection) -> (Status, &'static str) {
+    match rejection {
         Rejection::BadByte => (Status::BadRequest, "control character in the request head"),
         Rejection::BadLineEnd => (Status::BadRequest, "line feed without carriage return in the request head"),
         Rejection::BadRequestLine => (Status::BadRequest, "malformed request line"),
@@ -72,21 +78,17 @@ fn reply(rejection: Rejection) -> Reply {
         Rejection::HeadTime => (Status::RequestTimeout, "the request head took too long"),
         Rejection::BodyTime => (Status::RequestTimeout, "the request body took too long"),
         Rejection::LengthRequired => (Status::LengthRequired, "Content-Length required"),
-        Rejection::Unrouted => (Status::NotFound, "Not Found"),
+        Rejection::Unrouted => (Status::NotFound, "nothing is at this path, or nothing with this method"),
         Rejection::BodyBytesMax => (Status::ContentTooLarge, "request body too large"),
         Rejection::Expectation => (Status::ExpectationFailed, "only 100-continue can be expected"),
         Rejection::HeadBytesMax => (Status::RequestHeaderFieldsTooLarge, "request head too large"),
         Rejection::FieldsMax => (Status::RequestHeaderFieldsTooLarge, "too many header fields"),
         Rejection::TransferCoding => (Status::NotImplemented, "the only transfer coding understood is chunked"),
         Rejection::Version => (Status::HttpVersionNotSupported, "only HTTP/1.0 and HTTP/1.1 are supported"),
-        Rejection::ConnectionsMax => return Reply::unavailable("too many connections"),
-        Rejection::HeldBytesMax => return Reply::unavailable("too many requests in memory"),
-        Rejection::WaitersMax => {
-            let reply = Reply::detail(Status::ServiceUnavailable, "too many requests wait; ask without wait");
-            return reply.with("Retry-After", "2".to_owned());
-        }
-        Rejection::UpstreamBusy => return Reply::unavailable("all workers are busy"),
-        Rejection::UpstreamFailed => return Reply::unavailable("the request could not be processed"),
-    };
-    Reply::detail(status, detail)
+        Rejection::ConnectionsMax => (Status::ServiceUnavailable, "too many connections"),
+        Rejection::HeldBytesMax => (Status::ServiceUnavailable, "too many requests in memory"),
+        Rejection::WaitersMax => (Status::ServiceUnavailable, "too many requests wait; ask without wait"),
+        Rejection::UpstreamBusy => (Status::ServiceUnavailable, "all workers are busy"),
+        Rejection::UpstreamFailed => (Status::ServiceUnavailable, "the request could not be processed"),
+    }
 }

@@ -7,6 +7,8 @@ use super::proxies::TrustedProxies;
 use super::refusal::Rejection;
 use super::waiters::WaitResult;
 use crate::answer::{Asked, Waited, clock_us};
+use crate::refusals::Sent;
+use crate::webhook;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -108,6 +110,13 @@ impl Request {
         let method = words.next();
         let path = words.next().and_then(|target| target.split('?').next());
         Asked { method, path, client: Some(client), arrived_us: self.arrived_us, waited: self.waited() }
+    }
+
+    /// What has come of it, as far as it may be kept.
+    pub(super) fn sent(&self) -> Sent {
+        let head = std::str::from_utf8(&self.forward).unwrap_or_default();
+        let fields = head.lines().skip(1).filter_map(|line| line.split_once(':'));
+        Sent::new(webhook::signature_lines(fields), &self.body)
     }
 
     /// Its target.

@@ -32,8 +32,9 @@ def example_of(path):
 
 
 def found(path):
-    """The status of a right request. Meta is not configured, and of a native message no delivery is kept."""
-    return 404 if path == META_PATH or path.endswith("/delivery") else 200
+    """The status of a right request. Meta is not configured, of a native message no delivery is kept, and no refusal has
+    the id that is asked for."""
+    return 404 if path == META_PATH or path.endswith("/delivery") or path.startswith("/refusals/") else 200
 
 
 def check_head(service, document):

@@ -37,6 +37,8 @@ fn with_a_read_token_reads_need_it_and_nothing_else_does() {
         "/stats",
         "/stats/history",
         "/sources",
+        "/refusals",
+        "/refusals/x",
         "/metrics",
     ] {
         for method in ["GET", "HEAD"] {

@@ -4,13 +4,14 @@ use crate::harness::{Connection, SECRET, Server, delivery, sign};
 use serde_json::json;
 use std::collections::HashSet;
 
-const READ_PATHS: [&str; 10] = [
+const READ_PATHS: [&str; 11] = [
     "/messages",
     "/arrivals",
     "/arrivals/1",
     "/stats",
     "/stats/history",
     "/sources",
+    "/refusals",
     "/health/live",
     "/health/ready",
     "/metrics",
@@ -167,6 +168,8 @@ fn no_cache_keeps_what_holds_messages_or_figures() {
         "/stats",
         "/stats/history",
         "/sources",
+        "/refusals",
+        "/refusals/x",
         "/metrics",
     ] {
         for method in ["GET", "HEAD"] {
