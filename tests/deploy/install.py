@@ -17,7 +17,7 @@ import tempfile
 
 from support import ROOT, Service, binary_argument, check, check_equal, message, sign
 
-BINARY_BYTES_MAX = 5_500_000
+BINARY_BYTES_MAX = 6_000_000
 SECRET = "etc/webhook-inbox/secret"
 SETTINGS = "etc/webhook-inbox/webhook-inbox.env"
 
