@@ -18,6 +18,8 @@ static SERVE: LazyLock<String> =
     LazyLock::new(|| include_str!("cli/serve.txt").replace("{settings}\n", &config::help()));
 const TAIL: &str = include_str!("cli/tail.txt");
 const FORWARD: &str = include_str!("cli/forward.txt");
+const STATS: &str = include_str!("cli/stats.txt");
+const SOURCES: &str = include_str!("cli/sources.txt");
 const HEALTH: &str = include_str!("cli/health.txt");
 const SIGN: &str = include_str!("cli/sign.txt");
 const SEND: &str = include_str!("cli/send.txt");
@@ -44,6 +46,8 @@ fn subcommand(name: &str, parser: &mut Parser) -> Command {
         "serve" => alone(parser, Command::Serve, &SERVE),
         "tail" => tail(parser),
         "forward" => forward(parser),
+        "stats" => read(parser, |json, url| Command::Stats { json, url }, STATS),
+        "sources" => read(parser, |json, url| Command::Sources { json, url }, SOURCES),
         "health" => health(parser),
         "check" => alone(parser, Command::Check, CHECK),
         "sign" => sign(parser),
@@ -143,6 +147,19 @@ fn forward(parser: &mut Parser) -> Result<Command, Error> {
 fn file_name(name: &str, given: OsString) -> Result<PathBuf, Error> {
     let file = Some(PathBuf::from(given)).filter(|file| file.file_name().is_some());
     file.ok_or_else(|| format!("{name} needs the name of a file").into())
+}
+
+/// A command that reads from a service and prints what it says.
+fn read(parser: &mut Parser, command: fn(bool, Option<Url>) -> Command, help: &'static str) -> Result<Command, Error> {
+    let (mut json, mut url) = (false, None);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Long("json") => json = true,
+            Arg::Value(word) if url.is_none() => url = Some(parse_url("the URL", &word.to_string_lossy())?),
+            other => return general(other, help),
+        }
+    }
+    Ok(command(json, url))
 }
 
 fn sign(parser: &mut Parser) -> Result<Command, Error> {
@@ -445,6 +462,8 @@ mod tests {
                 }),
             ),
             ("import", Command::Import { file: None }),
+            ("stats", Command::Stats { json: false, url: None }),
+            ("sources --json", Command::Sources { json: true, url: None }),
             ("import x", Command::Import { file: Some("x".into()) }),
             ("backup x --replace", Command::Backup { file: "x".into(), replace: true }),
             ("erase --from=+1", Command::Erase { from: number("+1").unwrap().into(), dry_run: false }),
@@ -470,6 +489,8 @@ mod tests {
             "forward --to http://x --skip-after 0",
             "forward --to http://x --after -1",
             "forward --to http://x http://y http://z",
+            "stats now",
+            "sources http://x http://x",
             "health now",
             "health http://x http://x",
             "sign a b",
@@ -513,6 +534,8 @@ mod tests {
         for (name, help) in [
             ("serve", SERVE.as_str()),
             ("forward", FORWARD),
+            ("stats", STATS),
+            ("sources", SOURCES),
             ("health", HEALTH),
             ("sign", SIGN),
             ("send", SEND),

@@ -10,6 +10,8 @@ mod import;
 mod send;
 mod serve;
 mod sign;
+mod sources;
+mod stats;
 mod tail;
 mod verify;
 
@@ -17,6 +19,7 @@ mod service;
 
 mod client;
 mod progress;
+mod terminal;
 
 pub use client::Url;
 pub use export::Exporting;
@@ -63,6 +66,20 @@ pub enum Command {
     Tail(Following),
     /// Post the messages that arrive to another URL.
     Forward(Forwarding),
+    /// Print how many messages there are, of whom, and when.
+    Stats {
+        /// As the service says it.
+        json: bool,
+        /// Of which service; None: the one on this machine.
+        url: Option<Url>,
+    },
+    /// Print what each kind of sender has done.
+    Sources {
+        /// As the service says it.
+        json: bool,
+        /// Of which service; None: the one on this machine.
+        url: Option<Url>,
+    },
     /// Print the signature of a body.
     Sign {
         /// How.
@@ -119,6 +136,8 @@ pub fn run(command: Command) -> ExitCode {
         Command::Health { url } => health::health(url),
         Command::Tail(following) => tail::tail(following),
         Command::Forward(forwarding) => forward::forward(forwarding),
+        Command::Stats { json, url } => stats::stats(json, url),
+        Command::Sources { json, url } => sources::sources(json, url),
         Command::Sign { signing, file } => sign::sign(signing, file.as_deref()),
         Command::Send(draft) => send::send(draft),
         Command::Verify { source, signature, file } => verify::verify(source, &signature, file.as_deref()),

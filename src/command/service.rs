@@ -1,10 +1,11 @@
-//! The running service, as `tail` and `forward` read from it.
+//! The running service, as commands read from it.
 
 use crate::command::Failure;
 use crate::command::client::{Answer, Url, exchange_after, reachable};
 use crate::config::Config;
 use crate::store::Arrival;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::time::Duration;
 
 /// How long one request waits for messages: less than any proxy does.
@@ -71,6 +72,20 @@ impl Service {
             0 | 500.. => Err(NoAnswer::ForNow(said())),
             status => Err(NoAnswer::Refused { status, said: said() }),
         }
+    }
+
+    /// The body of the answer for a path, in one attempt.
+    pub(super) fn read(&self, target: &str) -> Result<String, Failure> {
+        match self.get(target) {
+            Ok(answer) => Ok(answer.text().into_owned()),
+            Err(NoAnswer::ForNow(why) | NoAnswer::Refused { said: why, .. }) => Err(Failure::failed(why)),
+        }
+    }
+
+    /// What such a body says.
+    pub(super) fn parse<T: DeserializeOwned>(&self, body: &str) -> Result<T, Failure> {
+        let wrong = |error| format!("the answer of {} is not that of webhook-inbox: {error}.", self.authority());
+        serde_json::from_str(body).map_err(|error| Failure::failed(wrong(error)))
     }
 
     fn authority(&self) -> &str {

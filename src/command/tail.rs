@@ -2,8 +2,9 @@
 
 use crate::command::client::{Answer, Url};
 use crate::command::service::{NoAnswer, Page, Service, WAIT};
+use crate::command::terminal::marked;
 use crate::command::{Failure, tell};
-use crate::log::{is_hostile, json_line};
+use crate::log::json_line;
 use crate::mutex::UNPOISONED;
 use crate::store::Arrival;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -234,37 +235,6 @@ impl Printer {
             Some(left) => Err(Failure::failed(format!("the time is over, and {left} messages of --max have not come"))),
             None if !self.printed => Err(Failure::failed("the time is over, and no message has come")),
             None => Ok(()),
-        }
-    }
-}
-
-/// A text with marks for what a terminal would obey: `⏎` for a line's end, and the code point for the rest.
-fn marked(text: &str) -> String {
-    let mut marked = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '\n' => marked.push('⏎'),
-            _ if character.is_ascii_control() || is_hostile(character) => {
-                marked.push_str(&format!("[U+{:04X}]", u32::from(character)));
-            }
-            _ => marked.push(character),
-        }
-    }
-    marked
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_that_a_terminal_obeys_is_left() {
-        assert_eq!(marked("a\nb\u{1b}[2J\u{202e}c\u{7}\u{9b}é🦀"), "a⏎b[U+001B][2J[U+202E]c[U+0007][U+009B]é🦀");
-        fastrand::seed(51);
-        for _ in 0..20_000 {
-            let text: String = (0..8).map(|_| char::from_u32(fastrand::u32(0..0x2100)).unwrap_or('x')).collect();
-            let marked = marked(&text);
-            assert!(!marked.chars().any(|character| character.is_control() || is_hostile(character)), "{text:?}");
         }
     }
 }

@@ -19,8 +19,10 @@ pub(crate) fn command_with_input(directory: &Directory, input: impl AsRef<[u8]>)
     command
 }
 
-const COMMANDS: [&str; 12] =
-    ["serve", "tail", "forward", "health", "sign", "send", "verify", "export", "import", "backup", "check", "erase"];
+const COMMANDS: [&str; 14] = [
+    "serve", "tail", "forward", "stats", "sources", "health", "sign", "send", "verify", "export", "import", "backup",
+    "check", "erase",
+];
 
 #[test]
 fn every_command_has_help_and_version_which_need_no_settings() {
@@ -74,6 +76,8 @@ fn wrong_usage_of_a_command_is_exit_status_2_and_leads_to_its_help() {
         &["forward"],
         &["forward", "--to", "127.0.0.1:9000"],
         &["forward", "--to", "http://127.0.0.1:9000", "--skip-after", "0"],
+        &["stats", "now"],
+        &["sources", "--jsonl"],
         &["health", "127.0.0.1:8000"],
         &["send", "--url", "ftp://x"],
         &["send", "--scheme", "other"],

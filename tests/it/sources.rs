@@ -1,6 +1,6 @@
 //! GET /sources: what each kind of sender has done since the start.
 
-use crate::harness::{SECRET, Server, delivery, sign};
+use crate::harness::{SECRET, Server, delivery, program, run, sign};
 use serde_json::{Value, json};
 
 const META: [(&str, &str); 2] = [("META_APP_SECRET", "app"), ("META_VERIFY_TOKEN", "token")];
@@ -68,4 +68,30 @@ fn a_handshake_is_shown_with_its_result() {
         assert!(is_instant(&meta["last_handshake_at"]), "{meta}");
         assert_eq!((&meta["last_handshake_result"], &meta["configured"]), (&json!(result), &json!(true)), "{meta}");
     }
+}
+
+#[test]
+fn the_command_prints_a_line_for_each() {
+    let server = Server::start();
+    server.deliver(delivery("m1"));
+    server.deliver(delivery("m1"));
+    server.post("/webhook", Some("zz"), "");
+    let sources = |arguments: &[&str]| {
+        let ended = run(program().arg("sources").args(arguments).env("LISTEN_ADDR", server.address().to_string()));
+        assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
+        ended.stdout
+    };
+    let native = of(&server, "native");
+    let instant = |name: &str| native[name].as_str().unwrap().to_owned();
+    let (accepted, refused) = (instant("last_accepted_at"), instant("last_refused_at"));
+    let reason = "invalid signature: not hex";
+    let expected = format!(
+        "source    configured  accepted  refused  last accepted             {:<51}  last handshake\n\
+         native    yes                2        1  {accepted}  {refused} {reason}\n\
+         standard  no                 0        0\n\
+         meta      no                 0        0\n",
+        "last refused"
+    );
+    assert_eq!(sources(&[]), expected);
+    assert_eq!(sources(&["--json"]), server.get("/sources").text() + "\n");
 }

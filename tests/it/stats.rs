@@ -1,6 +1,6 @@
 //! GET /stats: exact at any time, whoever writes to the database.
 
-use crate::harness::{Database, Delivery, Server, until};
+use crate::harness::{Database, Delivery, Directory, Server, own_address, program, run, until};
 use serde_json::{Value, json};
 
 fn from(id: &str, from: &str, ts: &str) -> String {
@@ -196,4 +196,62 @@ fn a_backup_that_is_restored_under_the_running_service_is_counted_anew() {
     assert_eq!(server.get("/messages?from=%2B2").json()["total"], 0);
     assert_eq!(server.deliver(from("after the backup", "+2", "2025-01-15T10:00:01Z")).status, 200);
     assert_eq!(server.get("/stats").json()["total_messages"], 6);
+}
+
+#[test]
+fn the_command_prints_totals_the_last_day_and_the_senders() {
+    let server = Server::start();
+    let stats = |arguments: &[&str]| {
+        let ended = run(program().arg("stats").args(arguments).env("LISTEN_ADDR", server.address().to_string()));
+        assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
+        ended.stdout
+    };
+    let empty = "messages  0\nsenders   0\nfirst     none\nlast      none\n\nlast 24 h ························  at most 0 in an hour\n";
+    assert_eq!(stats(&[]), empty);
+    let now = jiff::Timestamp::now().to_string();
+    for (id, sender, ts) in
+        [("a", "+919876543210", now.as_str()), ("b", "+1", "2025-01-15T10:00:00Z"), ("c", "+1", &now)]
+    {
+        assert_eq!(server.deliver(from(id, sender, ts)).status, 200);
+    }
+    let whole = stats(&[]);
+    let lines: Vec<&str> = whole.lines().collect();
+    assert_eq!(lines[0..2], ["messages  3", "senders   2"], "{whole}");
+    assert_eq!(lines[2], "first     2025-01-15T10:00:00Z");
+    assert!(lines[5].contains('█') && lines[5].ends_with("  at most 2 in an hour"), "{whole}");
+    assert_eq!(
+        lines[7..],
+        ["sender         messages", "+1                    2", "+919876543210         1"],
+        "{whole}"
+    );
+    let json = stats(&["--json", &format!("http://{}", server.address())]);
+    assert_eq!(json, server.get("/stats").text() + "\n");
+}
+
+/// A database that another program has written can hold any text.
+#[test]
+fn the_command_shows_what_a_terminal_would_obey_as_marks() {
+    let directory = Directory::new();
+    let mut database = Database::original(&directory);
+    database.insert_all(&[Delivery { from: "\u{1b}[31m\u{202e}\n".to_owned(), ..Delivery::of("m1") }]);
+    drop(database);
+    let server = Server::in_directory(directory, &[("READ_TOKEN", "token")]);
+    let run = |arguments: &[&str], token: &str| {
+        run(program().args(arguments).env("LISTEN_ADDR", server.address().to_string()).env("READ_TOKEN", token))
+    };
+    let shown = run(&["stats"], "token").stdout;
+    assert!(shown.contains("\n[U+001B][31m[U+202E]⏎         1\n"), "{shown}");
+    let json = run(&["stats", "--json"], "token").stdout;
+    assert!(!json.contains('\u{202e}') && json.contains("\\u202e"), "{json}");
+    let refused = run(&["stats"], "other");
+    assert!(refused.status.code() == Some(1) && refused.stderr.contains("401"), "{refused:?}");
+}
+
+#[test]
+fn without_a_service_the_command_says_so() {
+    for command in ["stats", "sources"] {
+        let ended = run(program().arg(command).env("LISTEN_ADDR", own_address()));
+        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+        assert!(ended.stderr.contains("nothing answers"), "{ended:?}");
+    }
 }
