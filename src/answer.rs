@@ -189,8 +189,8 @@ impl Answer {
             result: result.map(WebhookResult::label),
             reason: self.reason.as_deref(),
         });
-        let reason = self.why();
-        if let Some(sent) = self.sent.take() {
+        let reason = self.sent.is_some().then(|| self.why());
+        if let Some((sent, reason)) = self.sent.take().zip(reason) {
             refusals::keep(Refusal {
                 at: jiff::Timestamp::now(),
                 client: asked.client.map(str::to_owned),

@@ -5,7 +5,8 @@
 //! [`webhook`] checks the signature over the raw body and parses it into a [`delivery`] of [`message`]s, each with a
 //! [`timestamp`]; for a page, [`access`] says who may read, and [`query`] turns the query string into a selection.
 //! [`store`] reads the page, or puts the delivery into its [`Line`](store::Line), where one thread commits group after
-//! group. Only then is the [`answer`] counted, logged and written: 200 means on disk.
+//! group. Only then is the [`answer`] counted, logged and written: 200 means on disk. What was refused can be looked
+//! at for a while in [`refusals`].
 //!
 //! The modules are declared in that order, except that `query` stands below `store`, which reads its selections, and
 //! `answer` above `delivery`, whose sources it counts by. Each uses only those declared below it, and the files of a
