@@ -189,7 +189,7 @@ fn prepare(connection: &mut Connection, path: &Path, report: &Report) -> Result<
     set(connection, "cache_size", &(-CACHE_KIB).to_string())?;
     // A WAL that grew while a reader held it up is cut back to 64 MiB once it has been copied.
     set(connection, "journal_size_limit", &(64 << 20).to_string())?;
-    connection.set_prepared_statement_cache_capacity(64); // more than there are files in sql/
+    connection.set_prepared_statement_cache_capacity(128); // more than there are files in sql/
     add_functions(connection).map_err(sqlite)?;
     report_regularly(connection, report).map_err(sqlite)?;
     while migrate_one(connection)? {}
