@@ -386,6 +386,7 @@ function drawSenders(senders) {
 
 async function refreshOverview() {
   refreshOverview.due = undefined;
+  if (document.hidden) return; // it is due again when the page is shown
   try {
     const stats = await get("/stats");
     drawSenders(stats.messages_per_sender);
@@ -653,7 +654,7 @@ async function start() {
   $("log-out").hidden = document.documentElement.dataset.logIn !== "yes";
   go(true);
   refreshOverview();
-  setInterval(() => document.hidden || following.failures || refreshOverview(), 30000);
+  setInterval(() => following.failures || refreshOverview(), 30000);
 }
 
 addEventListener("hashchange", () => go(false));

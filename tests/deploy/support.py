@@ -148,9 +148,12 @@ class Service(Program):
         except OSError:
             return False
 
+    def connection(self):
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=START_SECONDS)
+
     def request(self, method, target, body=None, fields=None):
         """Status, fields and body."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=START_SECONDS)
+        connection = self.connection()
         try:
             connection.request(method, target, body, fields or {})
             response = connection.getresponse()
