@@ -11,6 +11,7 @@ help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 8
 
 run: $(SETTINGS) ## build and run it here: 127.0.0.1:8000, settings in inbox.env, messages in inbox.db
+	@sed -n 's|^LISTEN_ADDR=\(.*\)|The page will be at http://\1/inbox|p' $(SETTINGS)
 	WEBHOOK_INBOX_SETTINGS=$(SETTINGS) cargo run --release --locked
 
 # Written once; from then on it is the user's.

@@ -18,6 +18,7 @@ import time
 from browser import Browser
 from support import (
     ROOT,
+    SECRET,
     Program,
     Service,
     answers,
@@ -151,28 +152,29 @@ def arriving(binary, browser, directory):
     with Service(binary, directory) as service:
         visit(browser, service)
         wait_for_text(browser, "#empty", "No messages yet")
-        check(
-            f"{service.port}/webhook" in browser.text("#empty-lines"),
-            "an empty inbox says how to send the first message",
-        )
         picture(browser, "empty")
+        lines = browser.text("#empty-lines")
+        check("development-secret" in lines, "an empty inbox says how to send the first message", lines)
+        run_lines(binary, service, directory, lines.replace("development-secret", SECRET))
+        wait_for("the first message is there", lambda: rows(browser) == ["Hello"], lambda: rows(browser))
         started = time.monotonic()
-        deliver(service, "the first")
-        wait_for_rows(browser, 1)
+        deliver(service, "the next")
+        wait_for_rows(browser, 2)
         print(f"page: a message is in the list {(time.monotonic() - started) * 1000:.0f} ms after it was sent")
         browser.click("#pause")
         wait_for_state(browser, "Paused")
         deliver(service, "while paused")
-        stays("a paused list holds still", lambda: browser.count("#rows tr") == 1, 1)
+        stays("a paused list holds still", lambda: browser.count("#rows tr") == 2, 1)
         browser.click("#pause")
-        wait_for_rows(browser, 2)
+        wait_for_rows(browser, 3)
         browser.run("document.querySelector('#rows a').focus()")
         deliver(service, "while reading")
-        wait_for_text(browser, "#more-new", "1 new message")
-        check_equal(browser.count("#rows tr"), 2, "nothing moves under a reader who has chosen a row")
+        wait_for_text(browser, "#more-new", "1 newer message")
+        check_equal(browser.count("#rows tr"), 3, "nothing moves under a reader who has chosen a row")
         browser.click("#more-new")
-        wait_for_rows(browser, 3)
-        check_equal(rows(browser), ["while reading", "while paused", "the first"], "the newest message is on top")
+        wait_for_rows(browser, 4)
+        shown = ["while reading", "while paused", "the next", "Hello"]
+        check_equal(rows(browser), shown, "the newest message is on top")
         check_quiet(browser, f"http://127.0.0.1:{service.port}")
 
 
@@ -350,6 +352,148 @@ def search(browser, query):
     browser.click("#search button")
 
 
+def refusals_and_statuses(binary, browser, directory):
+    with Service(binary, directory, **META) as service:
+        deliver(service, "stored")
+        forged = message("forged", "not stored")
+        status = service.request("POST", "/webhook", forged, {"X-Signature": sign(forged, "another secret")})[0]
+        check_equal(status, 401, "a wrong signature is refused")
+        deliver_from_meta(service, statuses=[status_of("sent", 10), status_of("delivered", 5)])
+        visit(browser, service)
+        wait_for_text(browser, "#views", "Refused 1")
+        browser.click("#views a[href*=refused]")
+        wait_for_rows(browser, 1)
+        check("401" in rows(browser)[0], "the list of refusals says what was answered", rows(browser))
+        check_equal(browser.text("#search"), "", "only messages can be searched")
+        browser.click("#rows a")
+        wait_for_text(browser, "#detail", "the signature does not match")
+        browser.run("document.querySelector('#detail details').open = true")
+        check("not stored" in browser.text("#detail pre"), "a refusal shows the body", browser.text("#detail"))
+        picture(browser, "refused")
+        check_names(browser)
+        browser.click("#views a[href*=statuses]")
+        wait_for("the newest status is on top", lambda: rows(browser) == ["delivered", "sent"], lambda: rows(browser))
+        browser.click("#rows a")
+        wait_for_text(browser, "#detail", "wamid.out")
+        check("delivered" in browser.text("#detail .facts"), "a status shows what became of its message")
+        picture(browser, "statuses")
+        deliver_from_meta(service, statuses=[status_of("read", 0)])
+        wait_for("a new status appears by itself", lambda: rows(browser)[0] == "read", lambda: rows(browser))
+        browser.click("#views a")
+        wait_for("the messages are back", lambda: rows(browser) == ["stored"], lambda: rows(browser))
+        check_quiet(browser, f"http://127.0.0.1:{service.port}")
+
+
+META = {"META_APP_SECRET": "app-secret", "META_VERIFY_TOKEN": "verify-token"}
+
+
+def deliver_from_meta(service, **value):
+    """Delivers it as Meta does, and returns the body."""
+    value |= {"messaging_product": "whatsapp"}
+    value |= {"metadata": {"display_phone_number": "14155550100", "phone_number_id": "2"}}
+    entry = {"id": "1", "changes": [{"field": "messages", "value": value}]}
+    body = json.dumps({"object": "whatsapp_business_account", "entry": [entry]}, indent=1)
+    signature = f"sha256={sign(body.encode(), META['META_APP_SECRET'])}"
+    status = service.request("POST", "/webhook/meta", body.encode(), {"X-Hub-Signature-256": signature})[0]
+    check_equal(status, 200, "a delivery of Meta is stored")
+    return body
+
+
+def status_of(word, seconds_ago):
+    ts = str(int(time.time()) - seconds_ago)
+    return {"id": "wamid.out", "status": word, "timestamp": ts, "recipient_id": "12025550143"}
+
+
+def whatsapp_message(message_id, text):
+    return {"from": "12025550143", "id": message_id, "timestamp": "1790416800", "type": "text", "text": {"body": text}}
+
+
+def raw_payloads(binary, browser, directory):
+    with Service(binary, directory, **META) as service:
+        deliver(service, "it's native")
+        contacts = [{"profile": {"name": "Ada Example"}, "wa_id": "12025550143"}]
+        body = deliver_from_meta(service, contacts=contacts, messages=[whatsapp_message("wamid.in", "it's WhatsApp")])
+        deliver_from_meta(service, messages=[whatsapp_message("wamid.large", "large " * 60_000)])
+        visit(browser, service)
+        origin = f"http://127.0.0.1:{service.port}"
+        browser.devtools("Browser.grantPermissions", origin=origin, permissions=["clipboardReadWrite"])
+        open_message(browser, 2, "Delivery as it came")
+        check("X-Hub-Signature-256: sha256=" in browser.text("#detail"), "it shows the signature that was right")
+        browser.run("document.querySelectorAll('#detail details').forEach((it) => (it.open = true))")
+        indented, whole = browser.run(
+            "return [...document.querySelectorAll('#detail pre')].map((it) => it.textContent)"
+        )
+        check_equal(json.loads(indented)["id"], "wamid.in", "the message is shown indented")
+        check_equal(whole, body, "the delivery is shown as it came")
+        picture(browser, "raw")
+        check_names(browser)
+        check_equal(copied(browser, "details:last-of-type button"), body, "Copy copies the delivery as it came")
+        run_lines(binary, service, directory, copied(browser, "details:last-of-type button:nth-of-type(2)"))
+        open_message(browser, 1, "it's native")
+        run_lines(binary, service, directory, copied(browser, "#detail-body > .buttons button"))
+        open_message(browser, 3, "too large to be shown")
+        check_equal(browser.count("#detail a[download]"), 1, "a large delivery can be downloaded")
+        check_equal(browser.count("#rows tr"), 3, "what is delivered again is not stored again")
+        check_quiet(browser, origin)
+
+
+def open_message(browser, seq, words):
+    browser.run("location.hash = `#seq=${arguments[0]}`", seq)
+    wait_for_text(browser, "#detail", words)
+
+
+def copied(browser, button):
+    """What the clipboard has after a click on that button."""
+    browser.run("return navigator.clipboard.writeText('')")
+    browser.run("document.querySelector(arguments[0]).click()", button)
+    clipboard = lambda: browser.run("return navigator.clipboard.readText()")
+    wait_for(f"{button} copies", clipboard)
+    return clipboard()
+
+
+def run_lines(binary, service, directory, lines):
+    """Runs lines of a shell as who copies them would: with the program in the PATH, and its settings."""
+    tools = pathlib.Path(directory) / "bin"
+    tools.mkdir(exist_ok=True)
+    if not (tools / "webhook-inbox").exists():
+        (tools / "webhook-inbox").symlink_to(binary)
+    environment = service.environment | {"PATH": f"{tools}:/usr/bin:/bin"}
+    ended = subprocess.run(["sh", "-c", lines], cwd=directory, env=environment, capture_output=True, timeout=60)
+    check_equal(ended.stdout, b'{"status":"ok"}', f"these lines deliver the message:\n{lines}\n{ended.stderr}")
+
+
+def overview(binary, browser, directory):
+    with Service(binary, directory, **META) as service:
+        deliver(service, "years ago")
+        now = {"ts": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "from": "+14155550123"}
+        recent = json.loads(message("recent", "just now")) | now
+        check_equal(service.post(json.dumps(recent).encode()), 200, "it is stored")
+        visit(browser, service)
+        wait_for_text(browser, "#figures", "2 messages · native")
+        check("meta not yet" in browser.text("#figures"), "it says which sender has not delivered yet")
+        check_equal(browser.count("#plot a"), 48, "there is a bar for each hour")
+        browser.click("#overview summary")
+        numbers = "return [...document.querySelectorAll('#history .number')].map((it) => Number(it.textContent))"
+        counts = browser.run(numbers)
+        check_equal((len(counts), sum(counts)), (48, 1), "the table has the same figures")
+        last = "[...document.querySelectorAll('#plot a')].at(-1)"
+        browser.run(f"{last}.dispatchEvent(new MouseEvent('click', {{ bubbles: true }}))")
+        wait_for("a bar leads to its messages", lambda: rows(browser) == ["just now"], lambda: rows(browser))
+        check("since:" in browser.run("return query.value"), "a bar is a search", browser.run("return query.value"))
+        browser.click("#senders a")
+        wait_for("a sender leads to its messages", lambda: "from:+" in browser.run("return query.value"))
+        wait_for_rows(browser, 1)
+        search(browser, "")
+        wait_for_rows(browser, 2)
+        browser.devtools("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(directory))
+        browser.click("#download")
+        file = pathlib.Path(directory) / "messages.jsonl"
+        wait_for("the download is there", file.exists)
+        texts = [json.loads(line)["text"] for line in file.read_text().splitlines()]
+        check_equal(texts, ["years ago", "just now"], "the download has what the search finds, a message a line")
+        check_quiet(browser, f"http://127.0.0.1:{service.port}")
+
+
 def outages(binary, browser, directory):
     service = Service(binary, directory)
     backup = pathlib.Path(directory) / "backup.db"
@@ -515,7 +659,7 @@ def check_names(browser):
     }
     known = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in tree if not node["ignored"]]
     looked_at = [(role, name) for role, name in known if role in roles]
-    check(len(looked_at) > 10, "the tree of a screen reader has the page's elements", known)
+    check(len(looked_at) > 5, "the tree of a screen reader has the page's elements", known)
     nameless = [role for role, name in looked_at if not name.strip() and role not in ("form", "search")]
     check_equal(nameless, [], "everything that can be used has a name")
 
@@ -599,7 +743,8 @@ def picture(browser, name, width=1280, height=800):
     check(found[2] > 16, f"the picture {name} shows something", found)
 
 
-GROUPS = [logging_in, arriving, flood, hostile_texts, searching, outages, hidden, many_pages, keyboard, behind_nginx]
+GROUPS = [logging_in, arriving, flood, hostile_texts, searching, refusals_and_statuses, raw_payloads, overview]
+GROUPS += [outages, hidden, many_pages, keyboard, behind_nginx]
 
 
 def main(binary):
@@ -608,7 +753,9 @@ def main(binary):
         for group in GROUPS:
             started = time.monotonic()
             with tempfile.TemporaryDirectory() as directory:
+                browser.open("about:blank")
                 browser.size(1280, 800)
+                browser.faults(), browser.network()  # what the page of the group before has caused
                 group(binary, browser, directory)
             print(
                 f"page: {group.__name__.replace('_', ' ')}: as it should be, in {time.monotonic() - started:.0f} s",
