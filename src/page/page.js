@@ -594,6 +594,7 @@ function showApp() {
 function showLogIn() {
   stop();
   showState("out", "Logged out");
+  $("figures").textContent = "";
   if (!$("app").hidden) $("log-in-why").textContent = "The session has ended. Log in again to continue where you were.";
   $("app").hidden = $("session").hidden = $("log-out").hidden = true;
   $("log-in").hidden = false;

@@ -2,13 +2,15 @@
 
 Usage: python3 tests/deploy/page.py PATH_OF_THE_BINARY
 
-Each function of GROUPS is a group of claims, with a service of its own. Pictures of the page's states go into target/page,
-to be looked at: fonts differ between machines, so they are only checked for not being blank. Time is measured and printed,
-and bounded only by patience, since the machine may do something else too. About two minutes.
+Each function of GROUPS is a group of claims, with a service of its own. Pictures of the page's states go into
+target/page, to be looked at: fonts differ between machines, so they are only checked for not being blank. Time is
+measured and printed, and bounded only by patience, since the machine may do something else too. About two minutes.
 """
 
 import json
+import math
 import pathlib
+import random
 import shutil
 import subprocess
 import tempfile
@@ -70,7 +72,7 @@ def rows(browser):
 
 def deliver(service, *texts):
     for text in texts:
-        check_equal(service.post(message(f"of {text}", text)), 200, f"a message with the text {text!r} is stored")
+        check_equal(service.post(message(f"of {text}"[:99], text)), 200, f"{text[:99]!r} is stored")
 
 
 def deliver_from(sender, service, text):
@@ -128,6 +130,7 @@ def logging_in(binary, browser, directory):
         check(TOKEN not in json.dumps(places), "the token is in no storage, URL or element", places)
         browser.click("#log-out button")
         wait_for_text(browser, "#log-in", "needs the read token")
+        check_equal(browser.text("#figures"), "", "nothing of the inbox is shown after the log-out")
         check_equal(browser.run("return fetch('/messages').then((it) => it.status)"), 401, "a log-out ends the session")
         send_token(browser, TOKEN)
         wait_for_state(browser, "Live")
@@ -258,32 +261,34 @@ def heap_bytes(browser):
     return browser.devtools("Runtime.getHeapUsage")["usedSize"]
 
 
-HOSTILE = {
-    "<img src=x onerror=alert(1)><script>alert(2)</script>": "<img src=x onerror=alert(1)><script>alert(2)</script>",
-    "safe \u202egpj.exe": "safe [RLO]gpj.exe",
-    "a\u0000b\u001bc": "a[U+0000]b[U+001B]c",
-    "\u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627": "\u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627",
-    "family \U0001f469\u200d\U0001f469\u200d\U0001f467": "family \U0001f469\u200d\U0001f469\u200d\U0001f467",
-    "javascript:alert(3) {{7*7}} ${8*8} &amp;": "javascript:alert(3) {{7*7}} ${8*8} &amp;",
-    "tall " + "e" + "\u0301" * 200: "tall " + "e" + "\u0301" * 200,
-}
+HOSTILE = [
+    "<img src=x onerror=alert(1)><script>alert(2)</script>",
+    "safe \u202egpj.exe",
+    "a\u0000b\u001bc",
+    "\u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627",
+    "family \U0001f469\u200d\U0001f469\u200d\U0001f467",
+    "javascript:alert(3) {{7*7}} ${8*8} &amp;",
+    "tall e" + "\u0301" * 200,
+]
+
+
+def with_marks(text):
+    return text.replace("\u202e", "[RLO]").replace("\u0000", "[U+0000]").replace("\u001b", "[U+001B]")
 
 
 def hostile_texts(binary, browser, directory):
     with Service(binary, directory) as service:
         deliver(service, *HOSTILE)
         visit(browser, service)
-        check_equal(
-            rows(browser), list(HOSTILE.values())[::-1], "texts are shown as characters, and hidden ones as marks"
-        )
+        shown = [with_marks(text) for text in HOSTILE]
+        check_equal(rows(browser), shown[::-1], "texts are shown as characters, and hidden ones as marks")
         check_equal(
             browser.count("#rows img, #rows script, #rows a[href^=javascript]"), 0, "no text becomes an element"
         )
         heights = browser.run("return [...document.querySelectorAll('#rows tr')].map((row) => row.offsetHeight)")
         check(len(set(heights)) == 1, "no text makes its row higher", heights)
-        for index, shown in enumerate(HOSTILE.values(), 1):
-            browser.run("location.hash = `#seq=${arguments[0]}`", index)
-            wait_for_text(browser, "#detail .text", shown)
+        for seq, text in enumerate(shown, 1):
+            open_message(browser, seq, text)
         browser.run("location.hash = '#'")
         wait_for("the message is closed", lambda: not browser.text("#detail"))
         picture(browser, "hostile")
@@ -684,7 +689,8 @@ CONTRASTS = """
     for (const element of document.body.querySelectorAll("*")) {
         if (!element.checkVisibility() || element.closest(".unseen")) continue;
         const style = getComputedStyle(element);
-        const name = [element.tagName, element.id, element.getAttribute("class"), element.textContent.slice(0, 20)].join(" ");
+        const words = element.textContent.slice(0, 20);
+        const name = [element.tagName, element.id, element.getAttribute("class"), words].join(" ");
         if ([...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim()))
             found.push([name, contrast(style.color, behind(element)), 4.5]);
         if (/^(BUTTON|INPUT|SELECT)$/.test(element.tagName) && element.type !== "checkbox") {
@@ -736,6 +742,79 @@ def behind_nginx(binary, browser, directory):
 # ---- pictures ----
 
 
+TEXTS = [
+    "Hello, is my order on its way?",
+    "Thank you, it has arrived!",
+    "Can I still change the delivery address? I have moved to another part of the town, and nobody is at the old one.",
+    "Wann kommt meine Bestellung an?",
+    "\u0646\u0639\u0645\u060c \u0634\u0643\u0631\u0627\u064b \u062c\u0632\u064a\u0644\u0627\u064b",
+    "\u0928\u092e\u0938\u094d\u0924\u0947, invoice please",
+    "\u00bfTienen la talla 42?",
+    "\U0001f44d\U0001f3fd",
+]
+NAMES = ["Ana Ejemplo", "Ada Example", "Max Beispiel", "Exempla Gratia"]
+
+
+def appearance(binary, browser, directory):
+    """The pictures inbox-light and inbox-dark are in docs/ too, for README.md: copy them when the page has changed."""
+    with Service(binary, directory, **META) as service:
+        seed(service)
+        visit(browser, service)
+        wait_for_text(browser, "#figures", "meta")
+        browser.devtools("Emulation.setScrollbarsHidden", hidden=True)
+        for scheme in ("light", "dark"):
+            browser.media(prefers_color_scheme=scheme)
+            picture(browser, f"inbox-{scheme}", 1280, 640)
+        browser.devtools("Emulation.setScrollbarsHidden", hidden=False)
+        open_message(browser, 1, "Delivery as it came")
+        picture(browser, "message-dark")
+        browser.media(forced_colors="active")
+        picture(browser, "forced-colours")
+        browser.media()
+        deliver(service, "x" * 4096)
+        search(browser, "xxx")
+        wait_for_rows(browser, 1)
+        browser.click("#rows a")
+        wait_for_text(browser, "#detail .text", "xxx")
+        picture(browser, "long-text")
+        fits(browser, "a text without a space")
+        for name, width, height, size in [("phone", 390, 844, "100%"), ("narrow-large", 320, 800, "200%")]:
+            visit(browser, service)
+            browser.run("document.documentElement.style.fontSize = arguments[0]", size)
+            picture(browser, name, width, height)
+            fits(browser, name)
+            browser.click("#rows a")
+            wait_for_text(browser, "#detail .text", "xxx")
+            picture(browser, f"{name}-message", width, height)
+            fits(browser, f"a message on {name}")
+        check_quiet(browser, f"http://127.0.0.1:{service.port}")
+
+
+def fits(browser, name):
+    widths = browser.run("return [document.documentElement.scrollWidth, innerWidth]")
+    check(widths[0] <= widths[1], f"{name} needs no sideways scrolling", widths)
+
+
+def seed(service):
+    """Invented messages of two days: fewer by night, and the newest just now."""
+    chance = random.Random(48)
+    now = int(time.time())
+    ages = sorted((chance.uniform(0, 48 * 3600) for _ in range(400)), reverse=True)
+    ages = [age for age in ages if chance.random() < 0.15 + 0.85 * (math.sin((now - age) / 86400 * 2 * math.pi) > -0.3)]
+    for index, age in enumerate([*ages, 40, 21, 3]):
+        sender = min(int(chance.expovariate(0.35)), 11)
+        ts, text = now - int(age), chance.choice(TEXTS)
+        if sender < len(NAMES):
+            number = f"120255501{40 + sender}"
+            contacts = [{"profile": {"name": NAMES[sender]}, "wa_id": number}]
+            item = whatsapp_message(f"wamid.{index}", text) | {"from": number, "timestamp": str(ts)}
+            deliver_from_meta(service, contacts=contacts, messages=[item])
+        else:
+            fields = {"from": f"+9198765432{sender + 10}", "ts": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ts))}
+            body = json.dumps(json.loads(message(f"message {index}", text)) | fields)
+            check_equal(service.post(body.encode()), 200, "an invented message is stored")
+
+
 def picture(browser, name, width=1280, height=800):
     browser.size(width, height)
     found = browser.screenshot(PICTURES / f"{name}.png")
@@ -744,7 +823,7 @@ def picture(browser, name, width=1280, height=800):
 
 
 GROUPS = [logging_in, arriving, flood, hostile_texts, searching, refusals_and_statuses, raw_payloads, overview]
-GROUPS += [outages, hidden, many_pages, keyboard, behind_nginx]
+GROUPS += [appearance, outages, hidden, many_pages, keyboard, behind_nginx]
 
 
 def main(binary):
