@@ -387,20 +387,20 @@ const offset = () =>
 const countRow = (href, label, count, ...bar) => make("tr", {},
   make("td", { className: "name" }, make("a", { href }, label)), ...bar, words("td", "number", number(count)));
 
-const box = (width, height) => ({ viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none" });
-
 /** A plot of bars that lead to their messages. A keyboard finds the same links in the table. */
 function drawHistory(buckets) {
   const max = Math.max(...buckets.map((it) => it.count));
   const bars = buckets.map(({ ts, count }, index) => {
     const height = count && Math.max(2, (count / max) * 100);
     return drawing("a", { href: searchFor(`since:${ts}`), tabindex: -1 },
+      drawing("title", {}, `${time(ts).textContent}: ${number(count)}`),
       drawing("rect", { x: index * 10, width: 10, height: 100, class: "reach" }),
       drawing("rect", { x: index * 10 + 1, y: 100 - height, width: 8, height, class: "bar-fill" }));
   });
   const most = `at most ${number(max)}`;
-  const label = { role: "img", "aria-label": `Messages over time, ${most} in a bar` };
-  $("plot").replaceChildren(drawing("svg", { ...box(buckets.length * 10, 100), ...label }, ...bars),
+  const box = { viewBox: `0 0 ${buckets.length * 10} 100`, preserveAspectRatio: "none" };
+  const label = { role: "group", "aria-label": `Messages per hour, ${most}` };
+  $("plot").replaceChildren(drawing("svg", { ...box, ...label }, ...bars),
     make("p", { className: "bar quiet" }, time(buckets[0].ts), words("span", "", most), "now"));
   const line = ({ ts, count }) => countRow(searchFor(`since:${ts}`), time(ts), count);
   $("history").replaceChildren(...buckets.reverse().map(line));
@@ -409,14 +409,14 @@ function drawHistory(buckets) {
 /** The most frequent senders: a table with bars beside the numbers. */
 function drawSenders(senders) {
   $("senders").replaceChildren(...senders.map(({ from, count }) => {
-    const width = Math.max(1, (count / senders[0].count) * 100);
-    const bar = drawing("svg", { ...box(100, 8), height: 8 }, drawing("rect", { width, height: 8, class: "bar-fill" }));
+    const rect = drawing("rect", { width: `${(count / senders[0].count) * 100}%`, height: 8, class: "bar-fill" });
+    const bar = drawing("svg", { height: 8, "aria-hidden": true }, rect);
     return countRow(searchFor(`from:${from}`), stranger(from), count, make("td", {}, bar));
   }));
 }
 
-async function refreshOverview() {
-  refreshOverview.due = undefined;
+async function refresh() {
+  refresh.due = undefined;
   if (document.hidden) return; // it is due again when the page is shown
   try {
     const [stats, history, sources, refusals] = await Promise.all([get("/stats"),
@@ -433,8 +433,8 @@ async function refreshOverview() {
   }
 }
 
-function overviewSoon() {
-  refreshOverview.due ??= setTimeout(refreshOverview, OVERVIEW_MS);
+function refreshSoon() {
+  refresh.due ??= setTimeout(refresh, OVERVIEW_MS);
 }
 
 // ---- the state line ----
@@ -486,7 +486,7 @@ async function follow(again) {
       if (document.hidden || following.paused) {
         return showState("paused", document.hidden ? "Paused while hidden" : "Paused");
       }
-      if ($("state").dataset.state !== "live") overviewSoon();
+      if ($("state").dataset.state !== "live") refreshSoon();
       following.failures = 0;
       showState("live", "Live");
       again = await (route.view === "messages" ? poll(wait, signal) : sleep(LOOK_MS).then(() => scrollY < 100));
@@ -510,7 +510,7 @@ async function follow(again) {
 /** One question to /arrivals. True: the list is to be read again. */
 async function poll(wait, signal) {
   const page = await get("/arrivals", { ...list.parameters, after: list.next, wait, limit: 100 }, signal);
-  if (page.data.length || page.changes !== list.changes) overviewSoon();
+  if (page.data.length || page.changes !== list.changes) refreshSoon();
   if (page.changes !== list.changes) return true; // something was erased or edited
   if (page.more && page.data.length) return jump(signal);
   list.next = page.next;
@@ -658,5 +658,5 @@ $("close").onclick = close;
 $("empty-copy").onclick = (event) => copy(event.target, $("empty-lines").textContent);
 $("help-open").onclick = KEYS["?"];
 go();
-refreshOverview();
-setInterval(() => following.failures || refreshOverview(), OVERVIEW_IDLE_MS);
+refresh();
+setInterval(() => following.failures || refresh(), OVERVIEW_IDLE_MS);

@@ -12,6 +12,7 @@ import math
 import pathlib
 import random
 import shutil
+import statistics
 import subprocess
 import tempfile
 import threading
@@ -183,12 +184,15 @@ def arriving(binary, browser, directory):
 
 def flood(binary, browser, directory):
     with Service(binary, directory) as service:
-        browser.open("about:blank")
-        alone = ingest(service, "alone", 3000)
-        visit(browser, service)
-        beside = ingest(service, "beside", 3000)
+        rates = {"alone": [], "beside": []}
+        for turn in range(3):  # in turns, since the machine may do something else too
+            browser.open("about:blank")
+            rates["alone"].append(ingest(service, f"alone {turn}", 2000))
+            visit(browser, service)
+            rates["beside"].append(ingest(service, f"beside {turn}", 2000))
+        alone, beside = (statistics.median(found) for found in rates.values())
         print(f"page: {alone:.0f} messages/s without the page, {beside:.0f} with it open, {beside / alone:.2f} of that")
-        check(beside > alone / 4, "a page that is open leaves most of the machine to the service", beside / alone)
+        check(beside > alone / 4, "a page that is open leaves most of the machine to the service", rates)
 
         visit(browser, service)
         browser.run("""window.tasks = [];
@@ -201,7 +205,7 @@ def flood(binary, browser, directory):
         while sending.is_alive():
             rows_most = max(rows_most, browser.count("#rows tr"))
         sending.join()
-        wait_for_text(browser, "#figures", "11,000 messages")
+        wait_for_text(browser, "#figures", "17,000 messages")
         wait_for(
             "the list shows the end of the flood",
             lambda: rows(browser)[0].startswith("flood "),
@@ -477,6 +481,7 @@ def overview(binary, browser, directory):
         wait_for_text(browser, "#figures", "2 messages · native")
         check("meta not yet" in browser.text("#figures"), "it says which sender has not delivered yet")
         check_equal(browser.count("#plot a"), 48, "there is a bar for each hour")
+        check_names(browser)
         browser.click("#overview summary")
         numbers = "return [...document.querySelectorAll('#history .number')].map((it) => Number(it.textContent))"
         counts = browser.run(numbers)
