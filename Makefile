@@ -16,7 +16,7 @@ run: $(SETTINGS) ## build and run it here: 127.0.0.1:8000, settings in inbox.env
 
 # Written once; from then on it is the user's.
 $(SETTINGS):
-	@umask 077 && printf '%s\n' '# Written by `make run`. README.md, "Settings", has all settings.' \
+	@umask 077 && printf '%s\n' '# Written by `make run`. docs/configuration.md has all settings.' \
 	    WEBHOOK_SECRET=$(DEVELOPMENT_SECRET) LISTEN_ADDR=127.0.0.1:8000 DATABASE_URL=sqlite:///./inbox.db > $@
 	@echo 'The settings are in $@. For development, WEBHOOK_SECRET is: $(DEVELOPMENT_SECRET)' >&2
 

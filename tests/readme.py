@@ -1,8 +1,8 @@
-"""Runs the lines of README.md as a newcomer would, and compares what they print with what README.md says.
+"""Runs the lines of README.md and of docs/ as a newcomer would, and compares what they print with what stands there.
 
 Usage: python3 tests/readme.py
 
-Every block of README.md fenced as `sh` is run, in order, in one bash, against the service that the block `make run` has
+Every block of PAGES fenced as `sh` is run, in order, in one bash, against the service that the block `make run` has
 started in another. A block fenced as `json` or `text` right below it is what it has to print; in it, `…` stands for
 anything. `make test` is only looked for: who runs this runs that too. Blocks fenced as `shell` need a container engine
 or root: tests/deploy/shell_blocks.py runs those.
@@ -25,6 +25,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 COPY = ROOT / "target" / "readme"
+PAGES = ("README.md", "docs/api.md", "docs/commands.md")
 PORT = 8000
 BUILD_SECONDS = 900  # a cold release build on two slow cores
 LINES_SECONDS = 60
@@ -114,14 +115,17 @@ def run_lines(lines, port, environment):
 
 
 def main():
-    found = blocks((ROOT / "README.md").read_text(encoding="utf-8"))
+    found = [block for page in PAGES for block in blocks((ROOT / page).read_text(encoding="utf-8"))]
+    others = [page.name for page in ROOT.glob("docs/*.md") if f"docs/{page.name}" not in PAGES and blocks(page.read_text())]
+    if others:
+        sys.exit(f"readme: the `sh` blocks of {others} are not run; add the pages to PAGES")
     commands = [block for block, _ in found]
     for command in ("make run", "make test"):
         if commands.count(command) != 1:
-            sys.exit(f"readme: README.md should have one `sh` block that is just: {command}")
+            sys.exit(f"readme: there should be one `sh` block that is just: {command}")
     lines = [(block, output) for block, output in found if block not in ("make run", "make test")]
     if sum(output is not None for _, output in lines) < 3:
-        sys.exit("readme: hardly any block of README.md has its output below it; is the format still the same?")
+        sys.exit("readme: hardly any block has its output below it; is the format still the same?")
 
     copy_repository()
     (COPY / "target").symlink_to(ROOT / "target")  # where the lines look for the program
@@ -149,7 +153,7 @@ def main():
     for (block, expected), output in zip(lines, printed):
         if expected is not None and not matches(output, expected):
             wrong += 1
-            print(f"readme: these lines\n{block}\n\nprint\n{output}\n\nand README.md says\n{expected}\n")
+            print(f"readme: these lines\n{block}\n\nprint\n{output}\n\nand the page says\n{expected}\n")
     if wrong:
         sys.exit(f"readme: {wrong} of {len(lines)} blocks print something else")
     log = log_path.read_text()
@@ -160,7 +164,7 @@ def main():
     if not (COPY / "inbox.db").is_file():
         sys.exit("readme: there is no inbox.db in the current directory")
     shutil.rmtree(COPY)
-    print(f"readme: {len(lines)} blocks ran, and {sum(e is not None for _, e in lines)} printed what README.md says")
+    print(f"readme: {len(lines)} blocks ran, and {sum(e is not None for _, e in lines)} printed what the pages say")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 //! The settings as one table. Each row says once what a setting is called, means, may be, and is by default.
 //!
-//! The configuration reads by it, `--help` prints it, and a test compares README.md's table with it. A new setting is one
+//! The configuration reads by it, `--help` prints it, and a test compares the table of docs/configuration.md with it. A new setting is one
 //! row here and one field of what uses it.
 
 use super::settings_file;
@@ -222,7 +222,7 @@ mod tests {
         let row = |[name, meaning, default]: [String; 3]| format!("| `{name}` | {meaning} | {default} |\n");
         let table: String = rows().map(row).collect();
         let head = "| name | meaning, unit and bounds | default |\n|---|---|---|\n";
-        let readme = include_str!("../../README.md");
-        assert!(readme.contains(&format!("\n{head}{table}\n")), "README.md needs:\n{head}{table}");
+        let page = include_str!("../../docs/configuration.md");
+        assert!(page.contains(&format!("\n{head}{table}\n")), "docs/configuration.md needs:\n{head}{table}");
     }
 }

@@ -62,12 +62,13 @@ def unpack(tarball, directory):
     binary = (unpacked / "webhook-inbox").read_bytes()
     check(len(binary) < BINARY_BYTES_MAX, f"the binary is smaller than {BINARY_BYTES_MAX} bytes", len(binary))
     size = f"{len(binary) / 1e6:.1f} MB"
-    check(f"is static, {size}," in (unpacked / "README.md").read_text(), f"README.md says that the binary has {size}")
+    pages = (unpacked / "docs/operations.md").read_text()
+    check(f"is static, {size}," in pages, f"docs/operations.md says that the binary has {size}")
     for place in (ROOT, pathlib.Path(os.environ.get("CARGO_HOME", pathlib.Path.home() / ".cargo"))):
         check(str(place).encode() not in binary, f"the binary does not name {place}, where it was built")
     version = subprocess.run([unpacked / "webhook-inbox", "--version"], capture_output=True, text=True, timeout=10).stdout
     (sqlite,) = re.findall(r"SQLite [0-9.]+", version)
-    check(f"**{sqlite}**" in (unpacked / "README.md").read_text(), f"README.md says that it bundles {sqlite}")
+    check(f"**{sqlite}**" in pages, f"docs/operations.md says that it bundles {sqlite}")
     return unpacked
 
 

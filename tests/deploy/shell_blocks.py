@@ -1,4 +1,4 @@
-"""Every `shell` block of README.md, run as an operator would paste it: containers, installation, token, upgrade, backup.
+"""Every `shell` block of docs/, run as an operator would paste it: containers, installation, token, upgrade, backup.
 
 Usage: python3 tests/deploy/shell_blocks.py PATH_OF_THE_TARBALL
 
@@ -322,17 +322,19 @@ def without_proc(machine):
 
 
 def main(root, tarball):
-    blocks = BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
-    check_equal(len(blocks), 11, "README.md has as many `shell` blocks as are run here")
+    found = {page.stem: BLOCK.findall(page.read_text(encoding="utf-8")) for page in ROOT.glob("docs/*.md")}
+    (token,), blocks = found.pop("configuration"), found.pop("operations")
+    check_equal(len(blocks), 10, "docs/operations.md has as many `shell` blocks as are run here")
+    check_equal([page for page, blocks in found.items() if blocks], [], "no other page has one")
     make_root(root, tarball)
     machine = Machine(root)
     containers(machine, *blocks[:2])
     install(machine, *blocks[2:4])
-    read_token(machine, blocks[4])
-    upgrade(machine, *blocks[5:8])
-    backup_and_restore(machine, *blocks[8:11])
+    read_token(machine, token)
+    upgrade(machine, *blocks[4:7])
+    backup_and_restore(machine, *blocks[7:10])
     without_proc(machine)
-    print(f"shell_blocks: {len(blocks)} blocks of README.md ran")
+    print(f"shell_blocks: {len(blocks) + 1} blocks of docs/ ran")
 
 
 if __name__ == "__main__":

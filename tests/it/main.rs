@@ -12,6 +12,7 @@ mod arrivals; // GET /arrivals: in the order of arrival
 mod commands; // sign, send and verify; the usage and help of all subcommands
 mod commands_data; // export, import, backup, check, erase, also beside a running service
 mod config; // the settings, the command line, the exit statuses
+mod docs; // the pages for readers: links and citations
 mod durability; // kill -9, full disk, locked database, a log that nobody reads
 mod forward; // what arrives, posted to another URL, whatever is killed
 mod gate; // bounds, malformed requests, good clients, attacks, drain
@@ -25,7 +26,7 @@ mod page; // GET /inbox: the page, its assets and its policy
 mod refusals; // GET /refusals: what was refused, and what was wrong with it
 mod retention; // RETENTION_DAYS: what is deleted because of its age
 mod routing; // which path and method lead where, and what every reply has
-mod search;
+mod search; // q: with an index of its texts, without one, and after changes
 mod settings; // the file of settings that service and commands share
 mod shutdown; // signals
 mod sources; // GET /sources: what each kind of sender has done
