@@ -8,6 +8,7 @@ mod support;
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use support::{Connection, Directory, Sample, Service};
 
 const STORED: usize = 1_000_000;
@@ -22,6 +23,9 @@ fn main() {
     let oldest = Sample::new(0, 1_000).ts;
 
     let service = Service::start(&path, &[]);
+    while service.index_behind() > 0 {
+        std::thread::sleep(Duration::from_millis(100));
+    }
     println!("| beside | messages/s | p50 ms | p99 ms | reads |");
     println!("|---|---|---|---|---|");
     let waits = |filter: &str| Some(format!("/arrivals?after=now&wait=30&{filter}"));

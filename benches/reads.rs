@@ -105,7 +105,7 @@ impl Stand {
         let begun = Instant::now();
         let service = Service::start(&path, &[]);
         let started = begun.elapsed();
-        while !service.get("/metrics").1.contains("\ninbox_search_index_behind_messages 0\n") {
+        while service.index_behind() > 0 {
             std::thread::sleep(Duration::from_millis(100));
         }
         let indexed = begun.elapsed();

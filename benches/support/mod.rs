@@ -162,6 +162,13 @@ impl Service {
         connection.send(format!("GET {target} HTTP/1.1\r\nHost: inbox\r\n\r\n").as_bytes())
     }
 
+    /// Messages that the index of `q` does not have yet.
+    pub fn index_behind(&self) -> usize {
+        let (_, page) = self.get("/metrics");
+        let line = page.lines().find_map(|line| line.strip_prefix("inbox_search_index_behind_messages "));
+        line.and_then(|count| count.parse().ok()).expect("the service has this figure")
+    }
+
     /// SIGTERM, and wait.
     pub fn stop(mut self) {
         let pid = self.child.id().to_string();
