@@ -32,7 +32,7 @@ systemd_runs() {
 
 changed=
 
-# Puts a file in its place in one step: whoever starts it meanwhile gets the old one or the new one.
+# Puts a file in its place in one step: a start meanwhile gets the old one or the new one.
 put() {
     mode=$1 from=$2 to=$3
     if cmp -s "$from" "$to" && [ "$(stat -c %a "$to")" = "$mode" ]; then

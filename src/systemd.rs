@@ -37,7 +37,7 @@ pub fn inherited_listener() -> Result<Option<TcpListener>, String> {
     if accepts && listener.local_addr().is_ok() {
         Ok(Some(listener))
     } else {
-        wrong("the descriptor in LISTEN_FDS is no TCP socket that listens")
+        wrong("the descriptor in LISTEN_FDS is not a listening TCP socket")
     }
 }
 

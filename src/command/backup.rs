@@ -31,7 +31,7 @@ pub(super) fn backup(file: &Path, replace: bool) -> Result<(), Failure> {
     may_write(&path, file, replace)?; // it took a while
     let replaced = file.exists();
     let bytes = partial.finish(file)?;
-    let replaced = if replaced { ", in place of the one that was there" } else { "" };
+    let replaced = if replaced { ", replacing the one that was there" } else { "" };
     tell(&format!("{} written{replaced}: {bytes} bytes, integrity ok", file.display()));
     Ok(())
 }

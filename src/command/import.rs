@@ -101,7 +101,7 @@ struct Given {
 fn read(line: &[u8]) -> Result<Exported, String> {
     let line = line.trim_ascii();
     if !line.starts_with(b"{") {
-        return Err("not a message: it is no JSON object".to_owned()); // serde would take an array of the values too
+        return Err("not a message: it is not a JSON object".to_owned()); // serde would take an array of the values too
     }
     let given: Given = serde_json::from_slice(line).map_err(|error| format!("not a message: {}", at_column(&error)))?;
     if given.messages.is_some() {

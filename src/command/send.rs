@@ -104,7 +104,7 @@ pub(super) fn send(draft: Draft) -> Result<(), Failure> {
     print(&format!("{} {}\n", answer.status, answer.text()))?;
     match answer.status {
         200 => Ok(()),
-        0 => Err(Failure::failed(format!("that is no HTTP: {:?}", answer.status_line))),
+        0 => Err(Failure::failed(format!("the answer is not HTTP: {:?}", answer.status_line))),
         status => Err(Failure::failed(format!("the message was not taken: status {status}"))),
     }
 }

@@ -145,7 +145,7 @@ pub(super) fn serve() -> Result<(), Failure> {
         log.event(Level::Warning, &warning, json!({}));
     }
     if anybody_reads && !address.ip().to_canonical().is_loopback() {
-        let message = "whoever reaches this address can read all messages; set READ_TOKEN, or listen on 127.0.0.1";
+        let message = "every client that reaches this address can read all messages; set READ_TOKEN, or listen on 127.0.0.1";
         log.event(Level::Warning, message, json!({ "address": address.to_string() }));
     }
     systemd::ready(&format!("listening on {address}"), &log);
