@@ -482,6 +482,7 @@ async function follow(again) {
   while (!signal.aborted) {
     try {
       if (again) await reload();
+      again = false;
       showApp();
       if (document.hidden || following.paused) {
         return showState("paused", document.hidden ? "Paused while hidden" : "Paused");

@@ -559,11 +559,16 @@ def hidden(binary, browser, directory):
         browser.network()
         deliver(service, "meanwhile")
         # Longer than a wait at /arrivals lasts, and than figures stay as they are.
-        sent = lambda: [event for event in browser.network() if event["method"] == "Network.requestWillBeSent"]
-        stays("a hidden page asks nothing", lambda: sent() == [], 31)
+        stays("a hidden page asks nothing", lambda: requests(browser) == [], 31)
         browser.restore()
         wait_for_rows(browser, 2)
         check_quiet(browser, f"http://127.0.0.1:{service.port}")
+
+
+def requests(browser):
+    """What the page has asked since the last call."""
+    sent = (event["params"]["request"] for event in browser.network() if event["method"] == "Network.requestWillBeSent")
+    return [request["url"] for request in sent]
 
 
 def waiting(service):
@@ -581,6 +586,9 @@ def many_pages(binary, browser, directory):
         wait_for("64 clients wait", lambda: waiting(service) == 64, lambda: waiting(service))
         visit(browser, service)
         wait_for_text(browser, "#notice", "MAX_WAITERS")
+        requests(browser)
+        since = []
+        stays("a page that cannot wait asks now and then", lambda: len(since.extend(requests(browser)) or since) < 10, 2)
         deliver(service, "seen all the same")
         wait_for_rows(browser, 1)
         for connection in held:
