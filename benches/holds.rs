@@ -62,7 +62,7 @@ fn main() {
     case("`/stats` while another program adds as many senders", &template, "/stats", &|path| {
         let mut other = support::another_program(path);
         for first in (0..size).step_by(200) {
-            let transaction = other.transaction().expect("nobody else for long");
+            let transaction = other.transaction().expect("no other program for long");
             for number in first..first + 200 {
                 let insert = "INSERT INTO messages (message_id, from_msisdn, to_msisdn, ts, created_at)
                               VALUES ('other' || ?1, '+4917' || ?1, '+1', '2025-06-01T00:00:00Z', '')";

@@ -109,7 +109,9 @@ impl Stand {
             std::thread::sleep(Duration::from_millis(100));
         }
         let indexed = begun.elapsed();
-        support::another_program(&path).pragma_query(None, "wal_checkpoint", |_| Ok(())).expect("nobody reads");
+        support::another_program(&path)
+            .pragma_query(None, "wal_checkpoint", |_| Ok(()))
+            .expect("no transaction is open");
         let bytes = [bytes_before, bytes()];
         let idle_mib = service.memory_kib("VmRSS") as f64 / 1024.0;
         let mut connection = Connection::open(service.address);

@@ -81,7 +81,7 @@ impl AllowedHosts {
     }
 }
 
-/// What every token is hashed under. It is no secret: hashing only makes tokens of any length equally long.
+/// What every token is hashed under. It is not a secret: hashing only makes tokens of any length equally long.
 const KEY: &[u8] = b"webhook-inbox read token";
 
 /// The token that a reader has to show. Only its hash is kept, and nothing is printed.

@@ -538,7 +538,7 @@ fn health(status: &'static str) -> Answer {
     Reply::json(&Word { status }).into()
 }
 
-/// Whether the token was missing or wrong is not told.
+/// The answer does not say whether the token was missing or wrong.
 fn not_authorized() -> Answer {
     Reply::detail(Status::Unauthorized, "invalid read token").with("WWW-Authenticate", "Bearer".to_owned()).into()
 }

@@ -207,7 +207,7 @@ fn verify(parser: &mut Parser) -> Result<Command, Error> {
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Long("scheme") => source = scheme(parser)?,
-            // As bytes go: what is no UTF-8 is no signature either, and `verify` says so.
+            // As bytes go: what is not UTF-8 is not a signature either, and `verify` says so.
             Arg::Value(word) if signature.is_none() => signature = Some(word.to_string_lossy().into_owned()),
             Arg::Value(word) if file.is_none() => file = Some(PathBuf::from(word)),
             other => return general(other, VERIFY),

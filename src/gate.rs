@@ -1,6 +1,6 @@
 //! The gate: the only part that faces the network, in front of tiny_http.
 //!
-//! One thread and one epoll loop. It reads whole requests within [`Limits`], and only then passes them on, written anew
+//! One thread and one epoll loop. It reads whole requests within [`Limits`], and only then passes them on, rewritten
 //! and with one unambiguous length, to tiny_http over a private Unix socket. It promises that nothing slow, endless,
 //! malformed or ambiguous gets past it, that a client that sends such a thing gets an answer that can be read, and that
 //! no client keeps others from being served. What a request means it leaves to what stands behind.

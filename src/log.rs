@@ -29,7 +29,7 @@ const WRITE_PAUSE: Duration = Duration::from_millis(2);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Level {
-    /// For whoever looks for the cause of something.
+    /// For an operator who looks for the cause of something.
     Debug,
     /// What happens in normal operation.
     Info,
@@ -195,12 +195,12 @@ impl Shared {
             buffer.writing = true;
             drop(buffer);
             if stdout.write_all(&lines).is_err() {
-                // Nobody reads any more (EPIPE), or the disk behind stdout is full: the service goes on without a log.
+                // The reader has closed the pipe (EPIPE), or the disk behind stdout is full: the service continues without a log.
                 let count = lines.iter().filter(|&&byte| byte == b'\n').count();
                 self.dropped.fetch_add(count as u64, Ordering::Relaxed);
             }
             lines.clear();
-            std::thread::sleep(WRITE_PAUSE); // `writing` is still true, so nobody takes the trouble to wake this thread
+            std::thread::sleep(WRITE_PAUSE); // `writing` is still true, so no other thread wakes this one
             buffer = self.lock();
             buffer.writing = false;
             self.changed.notify_all();
@@ -241,7 +241,7 @@ pub fn is_hostile(character: char) -> bool {
         || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}')
 }
 
-/// Serializes at most [`VALUE_CHARS_MAX`] characters of a value, and `…` in place of the rest.
+/// Serializes at most [`VALUE_CHARS_MAX`] characters of a value, and `…` instead of the rest.
 fn shortened<S: serde::Serializer>(value: &Option<&str>, serializer: S) -> Result<S::Ok, S::Error> {
     let value = value.unwrap_or_default();
     match value.char_indices().nth(VALUE_CHARS_MAX) {

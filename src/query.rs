@@ -76,7 +76,7 @@ pub enum Start {
 }
 
 impl<'a> Parameters<'a> {
-    /// Splits and decodes an `application/x-www-form-urlencoded` string. Any bytes can be decoded: what is no valid
+    /// Splits and decodes an `application/x-www-form-urlencoded` string. Any bytes can be decoded: what is not a valid
     /// percent-encoding stands for itself, and what is not UTF-8 becomes U+FFFD (WHATWG URL, section 5.1).
     pub fn decode(query: &'a str) -> Parameters<'a> {
         let mut parameters = Parameters::default();

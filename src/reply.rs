@@ -36,7 +36,7 @@ closed_set! {
 const EVERY_REPLY: [(&str, &str); 2] =
     [("X-Content-Type-Options", "nosniff"), ("Cross-Origin-Resource-Policy", "same-origin")];
 
-/// A whole reply, but for the fields that every reply carries (`X-Request-ID`, `Date`, `Content-Length`).
+/// A whole reply, except for the fields that every reply carries (`X-Request-ID`, `Date`, `Content-Length`).
 #[derive(Clone, Debug)]
 pub struct Reply {
     /// The status.

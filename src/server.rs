@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 pub const PASSED_FIELD: &str = "X-Inbox-Passed";
 
 /// A target that proves a connection: a worker answers it, and it is neither counted nor logged. No client can ask for
-/// it, since it is no form of target that HTTP has.
+/// it, since HTTP has no such form of target.
 pub const PROBE_TARGET: &str = "probe";
 
 /// The stack of a worker: the deepest path is the JSON parser at its limit of 128 levels, well under 128 KiB.
@@ -154,7 +154,7 @@ impl Server {
         Arc::clone(&self.commits)
     }
 
-    /// Answers what tiny_http has taken in, then ends the workers; gives up waiting for them at the deadline.
+    /// Answers what tiny_http has accepted, then ends the workers; gives up waiting for them at the deadline.
     ///
     /// Returns how many workers were still busy then.
     pub fn stop(self, deadline: Instant) -> usize {

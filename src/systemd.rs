@@ -1,8 +1,8 @@
-//! systemd, or whatever service manager speaks its protocol: the socket that it holds for us, what it is told, and its
+//! systemd, or another service manager that speaks its protocol: the socket that it holds for us, what it is notified of, and its
 //! watchdog.
 //!
 //! Without a service manager nothing happens here. The protocol's own variables (`LISTEN_FDS`, `LISTEN_PID`,
-//! `NOTIFY_SOCKET`, `WATCHDOG_USEC`) are no settings: sd-notify reads them where it needs them.
+//! `NOTIFY_SOCKET`, `WATCHDOG_USEC`) are not settings: sd-notify reads them where it needs them.
 
 use crate::log::{Level, Log};
 use sd_notify::NotifyState;
@@ -30,7 +30,7 @@ pub fn inherited_listener() -> Result<Option<TcpListener>, String> {
         return wrong(&format!("LISTEN_FDS says {} sockets, and one can be served", descriptors.len() + 1));
     }
     #[expect(unsafe_code, reason = "a descriptor that is handed over by its number; the comment says why it is ours")]
-    // SAFETY: LISTEN_PID is this process, so whoever started it opened this descriptor for it, and sd-notify has just
+    // SAFETY: LISTEN_PID is this process, so the program that started it opened this descriptor for it, and sd-notify has just
     // found it open. Nothing else in this process has it: only this function takes it, once, before others open any.
     let listener = unsafe { TcpListener::from_raw_fd(descriptor) };
     let accepts = rustix::net::sockopt::socket_acceptconn(&listener).is_ok_and(|accepts| accepts);
@@ -41,7 +41,7 @@ pub fn inherited_listener() -> Result<Option<TcpListener>, String> {
     }
 }
 
-/// For the start to go on after each [`starting`], however long `TimeoutStartSec=` is.
+/// For the start to continue after each [`starting`], however long `TimeoutStartSec=` is.
 const START_TIME: Duration = Duration::from_secs(60);
 
 /// What is going on before the service is ready; `systemctl status` shows it.

@@ -415,7 +415,7 @@ pub fn sizes(default: &[usize]) -> Vec<usize> {
 
 /// Makes a database of the service's schema with so many messages, the `index`-th as `sample` gives it.
 ///
-/// Fast, because nobody depends on a benchmark's data: no journal, no fsync, and the indexes in the order of time and
+/// Fast, because a benchmark's data need not be durable: no journal, no fsync, and the indexes in the order of time and
 /// of senders are built at the end. It takes 2 to 3 minutes and 5 GB of memory for 10,000,000 messages.
 pub fn fill(path: &Path, size: usize, sample: impl Fn(usize) -> Sample) {
     Service::start(path, &[]).stop(); // creates the schema
@@ -424,7 +424,7 @@ pub fn fill(path: &Path, size: usize, sample: impl Fn(usize) -> Sample) {
         connection.pragma_update(None, name, value).expect("a PRAGMA");
     }
     connection.pragma_update(None, "cache_size", -(4 << 20)).expect("a PRAGMA");
-    let transaction = connection.transaction().expect("nobody else");
+    let transaction = connection.transaction().expect("no other program has it");
     let indexes: Vec<(String, String)> = {
         let mut statement =
             transaction.prepare(include_str!("../../sql/sqlite/schema_objects.sql")).expect("the schema");
@@ -456,7 +456,7 @@ pub fn raw_rate(path: &Path, samples: &[Sample], rows_per_commit: usize) -> f64 
     let begun = Instant::now();
     let mut seq = 0;
     for group in samples.chunks(rows_per_commit) {
-        let transaction = connection.transaction().expect("nobody else");
+        let transaction = connection.transaction().expect("no other program has it");
         {
             let mut insert =
                 transaction.prepare_cached(include_str!("../../sql/sqlite/insert.sql")).expect("the schema is there");

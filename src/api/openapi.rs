@@ -72,7 +72,7 @@ mod tests {
             for (method, operation) in operations.as_object().unwrap() {
                 let responses = match method.as_str() {
                     "get" | "post" => keys(&operation["responses"]),
-                    _ => continue, // HEAD has ranges, and `parameters` is no operation
+                    _ => continue, // HEAD has ranges, and `parameters` is not an operation
                 };
                 let missing: Vec<&str> = gate.into_iter().filter(|status| !responses.contains(status)).collect();
                 assert!(missing.is_empty(), "{method} {path} does not describe {missing:?}");

@@ -14,7 +14,7 @@ const ANSWER_BYTES_MAX: u64 = (1 << 30) + (1 << 20);
 
 /// What came back.
 pub(super) struct Answer {
-    /// 0 when it is no HTTP.
+    /// 0 when it is not HTTP.
     pub(super) status: u16,
     /// The first line, whatever it says.
     pub(super) status_line: String,

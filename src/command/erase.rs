@@ -92,7 +92,7 @@ fn mentions(text: &str, name: &str) -> bool {
     stands_in(text.as_bytes(), name) || text.split("wamid.").skip(1).any(in_id)
 }
 
-/// Whether a name stands somewhere as a whole: the digits of a number may be a part of somebody else's longer number.
+/// Whether a name stands somewhere as a whole: the digits of a number may be a part of another person's longer number.
 fn stands_in(bytes: &[u8], name: &str) -> bool {
     let (name, goes_on): (_, fn(&u8) -> bool) = match name.strip_prefix('+') {
         Some(digits) => (digits, u8::is_ascii_digit),

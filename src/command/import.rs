@@ -13,7 +13,7 @@ use std::io::{BufRead, BufReader, Read, Stdin};
 use std::os::fd::AsFd;
 use std::path::Path;
 
-/// Lines that are read before they are written: reading may wait for whoever writes the lines, and then it must not be
+/// Lines that are read before they are written: reading may wait for the program that writes the lines, and then it must not be
 /// in a transaction.
 const BATCH_LINES: usize = 1000;
 /// Bytes of lines after which a batch ends.

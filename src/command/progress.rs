@@ -60,7 +60,7 @@ impl Progress {
     }
 
     fn write(&self, text: &str) {
-        // Whoever has closed stderr does not want to know; the work goes on.
+        // If stderr is closed, progress is not wanted; the work continues.
         let _ = std::io::stderr().write_all(text.as_bytes());
     }
 }

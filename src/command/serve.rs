@@ -44,7 +44,7 @@ pub(super) fn serve() -> Result<(), Failure> {
     let started = SystemTime::now();
     let config = Config::from_env().map_err(|error| Failure { status: CONFIG, text: error.to_string() })?;
     let failed = |what: String| Failure { status: FAILED, text: what };
-    // One worker is left for deliveries, and one of the others for what is no search, whatever the rest does.
+    // One worker is left for deliveries, and one of the others for reads other than searches.
     let lone = config.workers.saturating_sub(1).max(2);
     let mut limits = config.limits;
     let configured = limits.connections_max;
@@ -145,7 +145,8 @@ pub(super) fn serve() -> Result<(), Failure> {
         log.event(Level::Warning, &warning, json!({}));
     }
     if anybody_reads && !address.ip().to_canonical().is_loopback() {
-        let message = "every client that reaches this address can read all messages; set READ_TOKEN, or listen on 127.0.0.1";
+        let message =
+            "every client that reaches this address can read all messages; set READ_TOKEN, or listen on 127.0.0.1";
         log.event(Level::Warning, message, json!({ "address": address.to_string() }));
     }
     systemd::ready(&format!("listening on {address}"), &log);

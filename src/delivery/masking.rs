@@ -12,8 +12,8 @@ use std::ops::Range;
 /// Objects and lists within each other. What lies deeper is looked at as one text.
 const DEPTH_MAX: usize = 64;
 
-/// The body without what mentions somebody; None if nothing does. A body that is not JSON is blanked out whole, and so is
-/// one in which a mention could not be told from the rest.
+/// The body without what mentions a person; None if nothing does. A body that is not JSON is blanked out whole, and so is
+/// one in which a mention could not be separated from the rest.
 pub fn without(body: &[u8], mentions: impl Fn(&str) -> bool) -> Option<Vec<u8>> {
     let whole = 0..body.len();
     let Some((text, value)) =

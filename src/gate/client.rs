@@ -125,13 +125,13 @@ impl Client {
         self.stream.shutdown(std::net::Shutdown::Write)
     }
 
-    /// Has the kernel reset the connection when it is closed, and not go on holding what the client does not take.
+    /// Has the kernel reset the connection when it is closed, and not hold what the client does not read.
     pub(super) fn reset_on_close(&self) {
         // An error here leaves the kernel's own time-out to end it.
         let _ = rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO));
     }
 
-    /// Bytes that it holds in memory. A request that is with tiny_http goes on to be counted, since a worker has it.
+    /// Bytes that it holds in memory. A request that is with tiny_http is still counted, since a worker has it.
     pub(super) fn holds(&self) -> usize {
         match &self.state {
             State::Sending(request) => self.input.len() + request.as_ref().map_or(0, |request| request.held_bytes()),

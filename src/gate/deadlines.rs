@@ -5,7 +5,7 @@ use super::ClientId;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-/// What is waited for. Within one kind, but for [`Wait::Arrival`], every wait takes equally long, so the order of the ends
+/// What is waited for. Within one kind, except [`Wait::Arrival`], every wait takes equally long, so the order of the ends
 /// is that of the beginnings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Wait {

@@ -1,4 +1,4 @@
-//! The thread of the gate: waits for whatever can go on, and lets it go on as far as it can. Nothing in it blocks.
+//! The thread of the gate: waits until some connection can make progress, and takes it as far as it can. Nothing in it blocks.
 //!
 //! A turn of the loop takes answers to their clients and reads what clients have sent. At its end, all deliveries that
 //! became whole in it go to tiny_http in one write: so what stands behind is woken once for a batch. There is no timer:
@@ -156,7 +156,7 @@ impl EventLoop {
             if !serving && self.upstream.is_open() {
                 serving = true;
                 let listened = self.watch_listener(EventFlags::IN, true);
-                let _ = started.send(listened); // whoever starts the gate waits for this
+                let _ = started.send(listened); // Gate::start waits for this
             }
             let timeout = self.next_deadline().map(|end| end.saturating_duration_since(Instant::now()));
             let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
@@ -184,7 +184,7 @@ impl EventLoop {
             self.end_what_is_due();
             self.upstream.fail_silent(self.now, &mut answered);
             if !serving && self.upstream.has_failed_proof() {
-                let _ = started.send(Err(ErrorKind::TimedOut.into())); // whoever starts the gate waits for this
+                let _ = started.send(Err(ErrorKind::TimedOut.into())); // Gate::start waits for this
                 return 0;
             }
             if let Err(error) = self.upstream.open_next(&self.epoll, self.now) {

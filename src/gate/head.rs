@@ -1,7 +1,7 @@
 //! A request's head: from bytes that trickle in to what is forwarded of it.
 //!
 //! Every line is looked at once, when it is whole, so that garbage is refused at its first wrong byte and a client that
-//! writes byte by byte costs no more than another. What is forwarded is written anew from the checked parts: nothing
+//! writes byte by byte costs no more than another. What is forwarded is written from the checked parts: nothing
 //! that this file did not understand can reach the parser behind it.
 
 use super::Limits;
@@ -9,7 +9,7 @@ use super::refusal::Rejection;
 use crate::path::Path;
 use crate::webhook;
 
-/// What the gate has to know of a whole head to go on.
+/// What the gate has to know of a whole head to continue.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Head {
     /// Bytes of the head in the input, the empty line included.
@@ -64,7 +64,7 @@ struct RequestLine {
     is_head: bool,
     /// The path exists and has the method.
     is_routed: bool,
-    /// The authority of an absolute-form target, which counts in place of `Host` (RFC 9112 section 3.2.2).
+    /// The authority of an absolute-form target, which counts instead of `Host` (RFC 9112 section 3.2.2).
     authority: Option<Vec<u8>>,
 }
 
@@ -168,7 +168,7 @@ fn finish(
     forward: &mut Vec<u8>,
     forwarded_for: &mut Vec<u8>,
 ) -> Result<Head, Rejection> {
-    // httparse refuses what is no token before the colon, a folded line and a lone CR. That it takes a bare LF and
+    // httparse refuses anything other than a token before the colon, a folded line and a lone CR. That it takes a bare LF and
     // more than one empty line is of no matter here: neither is left in `lines`.
     let mut fields = vec![httparse::EMPTY_HEADER; count];
     httparse::parse_headers(lines, &mut fields).map_err(|_| Rejection::BadField)?;
@@ -226,7 +226,7 @@ fn finish(
         (false, None) => Framing::Absent,
     };
     if !request_line.is_routed && !matches!(framing, Framing::Absent | Framing::Length(0)) {
-        return Err(Rejection::Unrouted); // before a body is read that nobody wants
+        return Err(Rejection::Unrouted); // before a body is read that no endpoint wants
     }
     let RequestLine { is_delivery, is_head, .. } = *request_line;
     let bytes = request_line.end + lines.len();

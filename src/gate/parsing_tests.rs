@@ -5,7 +5,7 @@ use super::body::Chunked;
 use super::head::{Framing, Head, Parser};
 use super::refusal::Rejection::{self, *};
 
-/// What became of a head: how much was forwarded and how it goes on, or why not. `None`: more is needed.
+/// What became of a head: how much was forwarded and how it continues, or why not. `None`: more is needed.
 type Outcome = Result<Option<(Head, Vec<u8>)>, Rejection>;
 
 /// Gives the parser the input in pieces that end at `cuts`, and then the whole of it.
@@ -354,7 +354,7 @@ fn whatever_is_forwarded_is_one_request_however_the_input_is_cut() {
         heads += 1;
         forwarded_fields(&forward);
         assert!(head.bytes <= input.len() && input[..head.bytes].ends_with(b"\r\n\r\n"), "{}", context());
-        // The first empty line ends a head, whoever reads it.
+        // The first empty line ends a head for every parser.
         let first = memchr::memmem::find(&input, b"\r\n\r\n").map(|at| at + 4);
         assert_eq!(Some(head.bytes), first, "{}", context());
         let mut fields = [httparse::EMPTY_HEADER; 8];

@@ -57,7 +57,7 @@ pub(super) fn answer(rejection: Rejection, asked: Asked<'_>, sent: Sent) -> Answ
         _ => None,
     };
     let delivery = result.zip(source).map(|(result, source)| Delivered { source, result, message_id: None });
-    // A client that may not wait for messages is no sender.
+    // A client that may not wait for messages is not a sender.
     let sent = Some(sent.at_gate(detail)).filter(|_| rejection != Rejection::WaitersMax);
     Answer { reply, delivery, reason: Some(rejection.label().to_owned()), sent }
 }

@@ -125,7 +125,7 @@ impl Request {
         target.and_then(|target| std::str::from_utf8(target).ok()).unwrap_or_default()
     }
 
-    /// What a worker is told when it is asked again.
+    /// What a worker learns when it is asked again.
     pub(super) fn waited(&self) -> Option<Waited> {
         let Waiting { cursor, time, ended, .. } = self.waiting.as_ref()?;
         Some(Waited { cursor: *cursor, time_us: time.as_micros() as u64, is_over: ended.is_some() }) // at most 30 s

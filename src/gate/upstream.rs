@@ -1,6 +1,6 @@
 //! The way to tiny_http: a private Unix socket, and a fixed set of connections over it.
 //!
-//! The socket is bound in a directory that only this user can enter, and both are removed at once: nobody else can
+//! The socket is bound in a directory that only this user can enter, and both are removed at once: no other process can
 //! reach it, and a killed process leaves nothing behind. What remains is a descriptor of the socket's inode (O_PATH),
 //! and `/proc/self/fd/N` leads to it.
 //!

@@ -36,7 +36,7 @@ impl Needle {
         scratch.clear();
         if self.is_ascii {
             // The common case, a quarter of the time: every other character folds to itself or to others that are not
-            // in the needle, but for those few that hide ASCII.
+            // in the needle, except those few that hide ASCII.
             scratch.extend_from_slice(text);
             scratch.make_ascii_lowercase();
             if self.finder.find(scratch).is_some() {

@@ -26,8 +26,8 @@ pub fn wait_of(response: &[u8]) -> Option<Wait> {
     Some(Wait { time: Duration::from_millis(ms.parse().ok()?), cursor: cursor.parse().ok()? })
 }
 
-/// The target of a request in which the gate lists all that wait. No client can ask for it, since it is no form of target
-/// that HTTP has.
+/// The target of a request in which the gate lists all that wait. No client can ask for it, since HTTP has no such form
+/// of target.
 pub const WOKEN_TARGET: &str = "woken";
 
 /// The body of such a request: of each that waits its cursor and the target that it asked for.

@@ -1,6 +1,6 @@
 //! Why a delivery is refused, for the operator.
 //!
-//! The sender is told no more than that its signature is invalid. Here the usual mistakes are made on purpose, one by one,
+//! The answer to the sender says only that its signature is invalid. Here the usual mistakes are made on purpose, one by one,
 //! until the signature matches. That is dear, so it is done only when an operator asks.
 
 mod printed;

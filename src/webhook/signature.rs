@@ -30,7 +30,7 @@ closed_set! {
     Previous = "previous",
 }
 
-/// Why a signature is not right. The sender is not told which: the log is.
+/// Why a signature is not right. The log says which; the answer does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignatureFault {
     /// No secret is set for its source.
@@ -84,7 +84,7 @@ impl SignatureFault {
 pub struct Verified<'a>(&'a [u8]);
 
 impl Secret {
-    /// None for an empty secret, with which anybody could sign.
+    /// None for an empty secret, with which every client could sign.
     pub fn new(secret: &[u8]) -> Option<Secret> {
         // HMAC takes keys of any length (RFC 2104, section 3), so only the empty one is ever refused.
         (!secret.is_empty()).then(|| Hmac::new_from_slice(secret).ok().map(Secret)).flatten()
@@ -103,8 +103,8 @@ impl Secret {
 impl Secrets {
     /// The body as verified, and by which secret, if one of the tags is right for it with what is signed before it.
     ///
-    /// The tags are compared with that of each secret, in constant time, whichever matches: how long it takes tells what
-    /// anybody may know, the length of the body and how many tags there are.
+    /// The tags are compared with that of each secret, in constant time, whichever matches: the time depends only
+    /// on the length of the body and the number of tags, which the client knows.
     pub(super) fn verify<'a>(
         &self,
         tags: &[[u8; 32]],

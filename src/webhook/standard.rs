@@ -1,7 +1,7 @@
 //! Standard Webhooks 1.0.0, <https://www.standardwebhooks.com>: a signature over id, timestamp and body. The body itself
 //! has the native format.
 //!
-//! The timestamp bounds how long a delivery that somebody has recorded can be sent again.
+//! The timestamp bounds how long a recorded delivery can be replayed.
 
 use super::signature::{MatchedSecret, Secret, Secrets, SignatureFault, Verified, only};
 use base64::Engine;
