@@ -710,7 +710,7 @@ CONTRASTS = """
             const inside = contrast(style.backgroundColor, behind(element.parentElement));
             found.push([name, Math.max(inside, contrast(style.borderTopColor, behind(element.parentElement))), 3]);
         }
-        if (element.matches("svg rect"))
+        if (element.matches(".bar-fill"))
             found.push([name, contrast(style.fill, behind(element.closest("svg").parentElement)), 3]);
     }
     return found;
@@ -778,6 +778,7 @@ def appearance(binary, browser, directory):
         for scheme in ("light", "dark"):
             browser.media(prefers_color_scheme=scheme)
             picture(browser, f"inbox-{scheme}", 1280, 640)
+            check_contrast(browser, scheme)
         browser.devtools("Emulation.setScrollbarsHidden", hidden=False)
         open_message(browser, 1, "Delivery as it came")
         picture(browser, "message-dark")
