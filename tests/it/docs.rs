@@ -74,3 +74,46 @@ fn every_file_that_a_page_cites_is_there() {
         }
     }
 }
+
+/// Phrases that make a reader stop, and what to write instead.
+const HARD: [(&str, &str); 14] = [
+    ("nobody", "the actor: no client, no worker"),
+    ("anybody", "the actor"),
+    ("somebody", "the actor: a client, another program"),
+    ("whoever", "the actor"),
+    ("anew", "again"),
+    ("mend", "fix"),
+    ("mended", "fixed"),
+    ("in place of", "instead of"),
+    ("for want of", "because there is no"),
+    ("but for", "except for"),
+    ("goes on", "continues"),
+    ("go on", "continue"),
+    ("told", "reported, logged"),
+    ("taken in", "accepted"),
+];
+
+/// What users read: pages, help, the units and rules, the page in a browser, the description of the endpoints.
+#[test]
+fn what_users_read_is_in_plain_english() {
+    let mut texts = pages();
+    for directory in ["src/cli", "deploy", "src/api", "src/page"] {
+        for entry in std::fs::read_dir(root().join(directory)).expect("it is there") {
+            let path = entry.expect("it can be read").path();
+            let is_read = |extension: &std::ffi::OsStr| {
+                ["txt", "json", "html", "yml", "service", "sh"].iter().any(|known| extension == *known)
+            };
+            if path.extension().is_some_and(is_read) {
+                let text = std::fs::read_to_string(&path).expect("it is text");
+                texts.push((path.strip_prefix(root()).expect("it is below the root").to_owned(), text));
+            }
+        }
+    }
+    for (path, text) in texts {
+        let words: Vec<&str> = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+        let words = format!(" {} ", words.join(" ").to_lowercase());
+        for (phrase, instead) in HARD {
+            assert!(!words.contains(&format!(" {phrase} ")), "{}: {phrase}; write {instead}", path.display());
+        }
+    }
+}
