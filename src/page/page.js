@@ -152,7 +152,7 @@ const VIEWS = {
     columns: ["Time", "From", "To", "Text"],
     row: (it) => row(it.seq, it.ts, it.profile_name || it.from, `→ ${it.to}`, ...summary(it)),
     detail: messageDetail,
-    empty: "Send the first one. In a shell, with the secret of this service in place of development-secret:",
+    empty: "Send the first one. In a shell, with the secret of this service instead of development-secret:",
   },
   refused: {
     path: "/refusals",
