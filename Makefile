@@ -45,6 +45,8 @@ dist: ## build the static binary and a release of it in target/dist
 	RUSTFLAGS="$(DIST_FLAGS)" cargo build --release --locked --target $(HOST)
 	rm -rf target/dist && mkdir -p target/dist/$(RELEASE)
 	cp -R target/$(HOST)/release/webhook-inbox deploy docs README.md LICENSE target/dist/$(RELEASE)
+	python3 release/third_party.py $(HOST) target/dist/$(RELEASE)
+	python3 release/from_help.py target/$(HOST)/release/webhook-inbox target/dist/$(RELEASE)
 	chmod -R u=rwX,go=rX target/dist/$(RELEASE)
 	cd target/dist/$(RELEASE) && find . -type f ! -name SHA256SUMS | LC_ALL=C sort | xargs sha256sum > SHA256SUMS
 	cd target/dist && tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@$(DATE) -cf - $(RELEASE) \

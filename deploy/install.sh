@@ -17,6 +17,17 @@ binary=$root/usr/local/bin/$program
 units=$root/etc/systemd/system
 settings=$root/etc/$program
 overrides=$units/$program.service.d
+# What goes with the program, from the release to where its readers look for it.
+share=$root/usr/local/share
+beside="
+    man/$program.1                    man/man1/$program.1
+    completions/$program.bash         bash-completion/completions/$program
+    completions/_$program             zsh/site-functions/_$program
+    completions/$program.fish         fish/vendor_completions.d/$program.fish
+    LICENSE                           doc/$program/LICENSE
+    THIRD-PARTY.txt                   doc/$program/THIRD-PARTY.txt
+    THIRD-PARTY-RUST.html             doc/$program/THIRD-PARTY-RUST.html
+"
 # systemd makes it at the first start and gives it to the service's own user (StateDirectory=), so it is not made here.
 data=$root/var/lib/$program
 
@@ -89,6 +100,10 @@ install_all() {
         put 755 "$binary" "$binary.previous" # for a rollback
     fi
     put 755 "$release/$program" "$binary"
+    # In a subshell, so that a new manual page does not restart the service.
+    echo "$beside" | while read -r from to; do
+        [ -z "$from" ] || put 644 "$release/$from" "$share/$to"
+    done
     for unit in $program.service $program.socket; do
         put 644 "$release/deploy/$unit" "$units/$unit"
     done
@@ -104,18 +119,26 @@ install_all() {
     fi
 }
 
+remove() {
+    for file in "$@"; do
+        if [ -f "$file" ]; then
+            rm "$file"
+            echo "removed    $file"
+        fi
+    done
+}
+
 uninstall() {
     if systemd_runs; then
         for unit in $program.socket $program.service; do
             [ ! -f "$units/$unit" ] || systemctl disable --now "$unit"
         done
     fi
-    for file in "$binary" "$binary.previous" "$units/$program.service" "$units/$program.socket"; do
-        if [ -f "$file" ]; then
-            rm "$file"
-            echo "removed    $file"
-        fi
+    remove "$binary" "$binary.previous" "$units/$program.service" "$units/$program.socket"
+    echo "$beside" | while read -r _ to; do
+        [ -z "$to" ] || remove "$share/$to"
     done
+    rmdir "$share/doc/$program" 2> /dev/null || : # something else may be in it
     ! systemd_runs || systemctl daemon-reload
     for kept in "$settings" "$data"; do
         [ ! -e "$kept" ] || echo "kept       $kept"

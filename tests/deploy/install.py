@@ -20,6 +20,15 @@ from support import ROOT, Service, binary_argument, check, check_equal, message,
 BINARY_BYTES_MAX = 6_000_000
 SECRET = "etc/webhook-inbox/secret"
 SETTINGS = "etc/webhook-inbox/webhook-inbox.env"
+BESIDE = {
+    "bash-completion/completions/webhook-inbox",
+    "doc/webhook-inbox/LICENSE",
+    "doc/webhook-inbox/THIRD-PARTY-RUST.html",
+    "doc/webhook-inbox/THIRD-PARTY.txt",
+    "fish/vendor_completions.d/webhook-inbox.fish",
+    "man/man1/webhook-inbox.1",
+    "zsh/site-functions/_webhook-inbox",
+}
 
 
 def snapshot(root):
@@ -55,7 +64,7 @@ def unpack(tarball, directory):
     subprocess.run(["tar", "-xzf", tarball, "-C", directory], check=True, timeout=60)
     (unpacked,) = directory.iterdir()
     check_equal(f"{unpacked.name}.tar.gz", os.path.basename(tarball), "the tarball holds one directory of its name")
-    for name in ("webhook-inbox", "README.md", "LICENSE", "SHA256SUMS"):
+    for name in ("webhook-inbox", "README.md", "LICENSE", "THIRD-PARTY.txt", "THIRD-PARTY-RUST.html", "SHA256SUMS"):
         check((unpacked / name).is_file(), f"the release has {name}")
     for file in (ROOT / "deploy").iterdir():
         check((unpacked / "deploy" / file.name).read_bytes() == file.read_bytes(), f"the release has {file.name}")
@@ -69,7 +78,20 @@ def unpack(tarball, directory):
     version = subprocess.run([unpacked / "webhook-inbox", "--version"], capture_output=True, text=True, timeout=10).stdout
     (sqlite,) = re.findall(r"SQLite [0-9.]+", version)
     check(f"**{sqlite}**" in pages, f"docs/operations.md says that it bundles {sqlite}")
+    check_third_party((unpacked / "THIRD-PARTY.txt").read_text())
     return unpacked
+
+
+def check_third_party(text):
+    """Each crate of the locked dependencies that cargo links into the binary has its licence there."""
+    command = ["cargo", "tree", "--locked", "--offline", "--edges=normal", "--prefix=none", "--format={p}"]
+    tree = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=60).stdout
+    crates = {" ".join(line.split()[:2]) for line in tree.splitlines()} - {""}
+    listed = {f"{name} v{version}" for name, version in re.findall(r"^(\S+) ([0-9]\S*): .+\n-+$", text, re.MULTILINE)}
+    own = {crate for crate in crates if crate.startswith("webhook-inbox ")}
+    check_equal(sorted(listed), sorted(crates - own), "THIRD-PARTY.txt has every crate")
+    for license in ("Permission is hereby granted", "This software is provided 'as-is'", "UNICODE LICENSE V3", "SQLite"):
+        check(license in text, f"THIRD-PARTY.txt says: {license}")
 
 
 def check_service(root, directory):
@@ -100,6 +122,9 @@ def main(tarball):
         check(re.fullmatch(r"[0-9a-f]{64}", (root / SECRET).read_text()), "the secret is 32 bytes in hexadecimal")
         for unit in ("webhook-inbox.service", "webhook-inbox.socket"):
             check_equal(first[f"etc/systemd/system/{unit}"][0], "0o644", f"{unit} is installed")
+        share = root / "usr/local/share"
+        beside = {str(path.relative_to(share)) for path in share.rglob("*") if path.is_file()}
+        check_equal(beside, BESIDE, "licences, manual page and completions are installed")
         release.script()
         check_equal(snapshot(root), first, "installing again changes nothing")
         check_service(root, directory / "run")
@@ -128,6 +153,7 @@ def main(tarball):
         left = [name for name in snapshot(root) if (root / name).is_file()]
         check_equal(left, [SECRET, SETTINGS, "var/lib/webhook-inbox/inbox.db"], "uninstalling leaves settings and data")
         check_equal(data.read_bytes(), stored, "the data is as it was")
+        check(not (share / "doc/webhook-inbox").exists(), "nor is a directory left that only held its files")
         release.script("--uninstall")
         check("usage" in release.script("--bogus", right=1), "a wrong argument is explained")
 
