@@ -5,7 +5,7 @@ DEVELOPMENT_SECRET := development-secret
 # The settings of `make run`, which the commands read too.
 SETTINGS := inbox.env
 
-.PHONY: help run test lint bench dist up down logs
+.PHONY: help run test lint bench dist deb up down logs
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 8
@@ -53,6 +53,10 @@ dist: ## build the static binary and a release of it in target/dist
 	    | gzip -9n > $(RELEASE).tar.gz && sha256sum $(RELEASE).tar.gz > $(RELEASE).tar.gz.sha256
 	@bytes=$$(stat -c %s target/dist/$(RELEASE)/webhook-inbox); echo "the binary has $$bytes bytes"; \
 	    [ $$bytes -lt $(BINARY_BYTES_MAX) ] || { echo "that is more than $(BINARY_BYTES_MAX)" >&2; exit 1; }
+
+deb: dist ## pack that release into a package for Debian and Ubuntu, in target/dist; needs dpkg-deb
+	SOURCE_DATE_EPOCH=$(DATE) release/deb/build.sh target/dist/$(RELEASE) $(VERSION) \
+	    target/dist/webhook-inbox_$(VERSION)_$$(dpkg --print-architecture).deb
 
 up: ## build the image and start the container; needs WEBHOOK_SECRET
 	docker compose up --build --detach
