@@ -1,6 +1,6 @@
 //! Which path and method lead where, and what every reply has in common.
 
-use crate::harness::{Connection, SECRET, Server, delivery, sign};
+use crate::harness::{Connection, Delivery, SECRET, Server, delivery, sign};
 use serde_json::json;
 use std::collections::HashSet;
 
@@ -177,6 +177,46 @@ fn no_cache_keeps_what_holds_messages_or_figures() {
             assert_eq!(reply.field("Cache-Control"), Some("no-store"), "{method} {target}\nreply: {reply:?}");
         }
     }
+}
+
+/// What a client sent comes back in a field in two places: a Link repeats its query and holds a message_id.
+#[test]
+fn no_client_can_add_a_field_to_an_answer() {
+    let server = Server::start();
+    for id in ["m1\r\nX-Forged: 1", "m2\r\n\r\nHTTP/1.1 200 OK"] {
+        server.deliver(Delivery { text: Some("a\r\nX-Forged: 1".to_owned()), ..Delivery::of(id) }.body());
+    }
+    let forged = "a%0D%0AX-Forged:%201";
+    let mut links = 0;
+    for target in [
+        format!("/messages?limit=1&q={forged}"),
+        format!("/messages?limit=1&offset=0&x={forged}"),
+        format!("/arrivals?limit=1&q={forged}"),
+        format!("/messages?after={forged}"),
+        format!("/{forged}"),
+    ] {
+        let fields = [("X-Request-ID", forged), ("X-Forwarded-Proto", forged), ("Cookie", forged)];
+        let reply = server.request("GET", &target, &fields, b"");
+        let known = [
+            "Date",
+            "Content-Type",
+            "X-Request-ID",
+            "X-Content-Type-Options",
+            "Cross-Origin-Resource-Policy",
+            "Cache-Control",
+            "Link",
+            "Inbox-Cursor",
+            "Content-Length",
+            "Connection",
+        ];
+        let others: Vec<_> = reply.fields.iter().filter(|(name, _)| !known.contains(&name.as_str())).collect();
+        assert!(others.is_empty(), "{target}: {others:?}\nreply: {reply:?}");
+        links += usize::from(reply.field("Link").is_some());
+    }
+    assert_eq!(links, 3);
+    let mut connection = Connection::open(server.address()).expect("the server accepts");
+    assert_eq!(connection.request("GET", "/messages?limit=1", &[], b"").status, 200);
+    assert_eq!(connection.request("GET", "/health/live", &[], b"").status, 200, "no answer was taken for two");
 }
 
 #[test]
