@@ -26,7 +26,7 @@ pub(crate) const SECRET: &str = "the secret of the tests";
 /// For whatever has to happen, on a machine however busy. Nothing is asserted about time but this.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A directory of its own, removed when dropped.
+/// A directory of its own, removed when dropped, unless the test has failed: then it is named.
 pub(crate) struct Directory(PathBuf);
 
 impl Directory {
@@ -50,6 +50,10 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
+        if std::thread::panicking() && self.0.exists() {
+            eprintln!("the directory of the test is kept: {}", self.0.display());
+            return;
+        }
         // A file that is left over in the temporary directory is no reason to fail a test that has passed.
         let _ = std::fs::remove_dir_all(&self.0);
     }
