@@ -103,7 +103,7 @@ impl Stand {
         let bytes = || path.metadata().map_or(0, |metadata| metadata.len()) / size as u64;
         let bytes_before = bytes();
         let begun = Instant::now();
-        let service = Service::start(&path, &[]);
+        let service = Service::start(&path, &[("IDLE_TIMEOUT_MS", "3600000")]); // the others are made meanwhile
         let started = begun.elapsed();
         while service.index_behind() > 0 {
             std::thread::sleep(Duration::from_millis(100));
