@@ -44,7 +44,7 @@ DIST_FLAGS = -C target-feature=+crt-static \
 dist: ## build the static binary and a release of it in target/dist
 	RUSTFLAGS="$(DIST_FLAGS)" cargo build --release --locked --target $(HOST)
 	rm -rf target/dist && mkdir -p target/dist/$(RELEASE)
-	cp -R target/$(HOST)/release/webhook-inbox deploy docs README.md LICENSE target/dist/$(RELEASE)
+	cp -R target/$(HOST)/release/webhook-inbox deploy docs README.md CHANGELOG.md SECURITY.md LICENSE target/dist/$(RELEASE)
 	python3 release/third_party.py $(HOST) target/dist/$(RELEASE)
 	python3 release/from_help.py target/$(HOST)/release/webhook-inbox target/dist/$(RELEASE)
 	chmod -R u=rwX,go=rX target/dist/$(RELEASE)

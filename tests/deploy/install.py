@@ -64,7 +64,8 @@ def unpack(tarball, directory):
     subprocess.run(["tar", "-xzf", tarball, "-C", directory], check=True, timeout=60)
     (unpacked,) = directory.iterdir()
     check_equal(f"{unpacked.name}.tar.gz", os.path.basename(tarball), "the tarball holds one directory of its name")
-    for name in ("webhook-inbox", "README.md", "LICENSE", "THIRD-PARTY.txt", "THIRD-PARTY-RUST.html", "SHA256SUMS"):
+    for name in ("webhook-inbox", "README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE", "THIRD-PARTY.txt",
+                 "THIRD-PARTY-RUST.html", "SHA256SUMS"):
         check((unpacked / name).is_file(), f"the release has {name}")
     for file in (ROOT / "deploy").iterdir():
         check((unpacked / "deploy" / file.name).read_bytes() == file.read_bytes(), f"the release has {file.name}")

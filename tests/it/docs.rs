@@ -64,13 +64,18 @@ fn every_link_within_the_project_leads_somewhere() {
 }
 
 #[test]
-fn every_file_that_a_page_cites_is_there() {
+fn every_file_and_test_that_a_page_cites_is_there() {
     for (page, text) in pages() {
         let words = prose(&text).flat_map(|line| line.split('`').skip(1).step_by(2));
         let is_path =
             |word: &&str| ["src/", "sql/", "tests/", "deploy/", "benches/"].iter().any(|top| word.starts_with(top));
-        for path in words.filter(is_path).filter(|word| !word.contains([' ', '*', '…']) && !word.contains("NAME")) {
+        for word in words.filter(is_path).filter(|word| !word.contains([' ', '*', '…']) && !word.contains("NAME")) {
+            let (path, test) = word.split_once("::").map_or((word, None), |(path, test)| (path, Some(test)));
             assert!(root().join(path).exists(), "{}: {path}", page.display());
+            if let Some(test) = test {
+                let text = std::fs::read_to_string(root().join(path)).expect("a source is text");
+                assert!(text.contains(&format!("fn {test}()")), "{}: {word}", page.display());
+            }
         }
     }
 }
@@ -110,6 +115,8 @@ fn what_users_read_is_in_plain_english() {
         }
     }
     for (path, text) in texts {
+        let text: Vec<&str> = text.split('`').filter(|part| !part.contains(".rs::")).collect(); // names of tests
+        let text = text.join(" ");
         let words: Vec<&str> = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
         let words = format!(" {} ", words.join(" ").to_lowercase());
         for (phrase, instead) in HARD {
