@@ -5,7 +5,7 @@ DEVELOPMENT_SECRET := development-secret
 # The settings of `make run`, which the commands read too.
 SETTINGS := inbox.env
 
-.PHONY: help run test lint bench dist deb up down logs
+.PHONY: help run test postgres lint bench dist deb up down logs
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 8
@@ -23,9 +23,15 @@ $(SETTINGS):
 test: ## run all tests
 	cargo test --locked
 
+# The same tests on PostgreSQL, which they start themselves, without those about SQLite's files.
+postgres: ## run the tests on PostgreSQL
+	INBOX_TEST_ENGINE=postgres cargo test --locked --features postgres --test it -- \
+	    --exact $$(sed 's/^/--skip /' tests/data/sqlite_only.txt)
+
 lint: ## check formatting and run clippy; any warning is an error
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
+	cargo clippy --all-targets --locked --features postgres -- -D warnings
 
 bench: ## run the benchmarks
 	cargo bench --locked

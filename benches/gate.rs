@@ -16,7 +16,7 @@ use webhook_inbox::api::Api;
 use webhook_inbox::gate::{self, Gate, Limits, TrustedProxies};
 use webhook_inbox::log::{Level, Log};
 use webhook_inbox::server::{self, Server};
-use webhook_inbox::store::{Options, Report, Retention, Store};
+use webhook_inbox::store::{Location, Options, Report, Retention, Store};
 use webhook_inbox::webhook::{Secret, Secrets, Sources};
 
 const CONNECTIONS: usize = 64;
@@ -38,8 +38,12 @@ fn main() {
 fn run(database: &Path, gated: bool) -> f64 {
     let requests: Vec<Vec<u8>> = (0..MESSAGES).map(|index| Sample::new(index, 1_000).request()).collect();
     let log = Log::start(Level::Error).expect("a thread");
-    let options =
-        Options { path: database.to_owned(), retention: Retention::default(), searches_max: 1, search_index: false };
+    let options = Options {
+        database: Location::Sqlite(database.to_owned()),
+        retention: Retention::default(),
+        searches_max: 1,
+        search_index: false,
+    };
     let store =
         Arc::new(Store::open(options, &(Arc::new(|_: &str| {}) as Report)).expect("the directory can be written"));
     let current = Secret::new(support::SECRET.as_bytes()).expect("it is not empty");

@@ -31,7 +31,7 @@ pub use tail::Following;
 use crate::config::{Config, ConfigError};
 use crate::delivery::Source;
 use crate::message::Party;
-use crate::store::{Maintenance, OpenError};
+use crate::store::{Location, Maintenance, OpenError};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
@@ -224,18 +224,18 @@ fn sync_directory(file: &Path) -> std::io::Result<()> {
 
 /// The database of the settings, which has to be there and to have this version's schema.
 fn open_database() -> Result<Maintenance, Failure> {
-    Ok(Maintenance::open(&database_path()?)?.with_current_schema()?)
+    Ok(Maintenance::open(&database()?)?.with_current_schema()?)
 }
 
-/// Where the database is. The directory of an installed service is closed to other users than its own: that is not the
-/// same as a database that is missing.
-fn database_path() -> Result<PathBuf, Failure> {
-    let path = Config::database_path()?;
-    match path.metadata() {
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            let text = format!("cannot open the database {}: {error}. Run the command with sudo.", path.display());
+/// Which database it is. The directory of an installed service is closed to other users than its own: that is not the
+/// same as a file that is missing.
+fn database() -> Result<Location, Failure> {
+    let location = Config::database()?;
+    match location.file().map(Path::metadata) {
+        Some(Err(error)) if error.kind() == ErrorKind::PermissionDenied => {
+            let text = format!("cannot open the database {location}: {error}. Run the command with sudo.");
             Err(Failure { status: IO_ERROR, text })
         }
-        _ => Ok(path),
+        _ => Ok(location),
     }
 }

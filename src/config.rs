@@ -15,7 +15,7 @@ use crate::access::{Access, ReadToken};
 use crate::delivery::Source;
 use crate::gate;
 use crate::log::Level;
-use crate::store;
+use crate::store::{self, Location, without_password};
 use crate::webhook::diagnosis::Lookalikes;
 use crate::webhook::meta::{Meta, VerifyToken};
 use crate::webhook::{Secret, Secrets, Sources};
@@ -27,7 +27,7 @@ use std::io::{ErrorKind, Read};
 use std::mem::take;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 use table::{Confidential, Number, Text};
 
@@ -99,11 +99,11 @@ impl Config {
         reader.finish(Some(secret.map(|(secret, _)| (previous.name, secret))))
     }
 
-    /// `DATABASE_URL` alone, for a command that works on the file.
-    pub fn database_path() -> Result<PathBuf, ConfigError> {
+    /// `DATABASE_URL` alone, for a command that works on the database.
+    pub fn database() -> Result<Location, ConfigError> {
         let mut reader = Reader::new(&process_environment);
-        let path = reader.text(&table::DATABASE_URL);
-        reader.finish(Some(path))
+        let database = reader.database();
+        reader.finish(database)
     }
 
     /// `LISTEN_ADDR` alone, for a command that asks a running service.
@@ -126,7 +126,7 @@ impl Config {
         let sources = reader.sources();
         let access = reader.access();
         let page = reader.text(&table::PAGE);
-        let path = reader.text(&table::DATABASE_URL);
+        let database = reader.database();
         let messages = reader.number(&table::RETENTION_DAYS);
         let statuses = reader.text(&table::STATUS_RETENTION_DAYS).unwrap_or(messages);
         let retention = store::Retention { messages: age(messages), statuses: age(statuses) };
@@ -138,14 +138,13 @@ impl Config {
         let workers = reader.number(&table::WORKERS);
         // A search keeps a worker busy for as long as it takes. One is left for deliveries, and one for other reads.
         let searches_max = workers.saturating_sub(2).max(1);
-        let store = store::Options { path, retention, searches_max, search_index };
         let limits = reader.limits();
         let (warnings, effective) = (take(&mut reader.warnings), take(&mut reader.effective));
-        reader.finish(Some(Config {
+        reader.finish(database.map(|database| Config {
             sources,
             access,
             page,
-            store,
+            store: store::Options { database, retention, searches_max, search_index },
             keep_refused,
             log_level,
             listen,
@@ -331,36 +330,53 @@ impl<'a> Reader<'a> {
     }
 
     /// A confidential value, if it is set, or the fault in it.
+    fn confidential(&mut self, setting: &Confidential) -> Result<Option<Vec<u8>>, String> {
+        let found = self.lookup(setting.name)?;
+        let origin = found.as_ref().map_or("not set".to_owned(), |(_, origin)| format!("set ({origin})"));
+        self.effective.push(format!("{}: {origin}", setting.name));
+        Ok(found.map(|(value, _)| value))
+    }
+
+    /// `DATABASE_URL`; None after a fault. Its password is not shown.
+    fn database(&mut self) -> Option<Location> {
+        let setting = &table::DATABASE_URL;
+        let found = self.lookup(setting.name).map_err(|fault| self.fault(fault)).ok()?;
+        let (url, origin) = found.unwrap_or_else(|| (setting.default.into(), "default".to_owned()));
+        let url = String::from_utf8_lossy(&url);
+        let (name, shown) = (setting.name, without_password(&url));
+        self.effective.push(format!("{name}: {shown} ({origin})"));
+        Location::parse(&url).map_err(|why| self.fault(format!("{name} is {shown:?}, {why}."))).ok()
+    }
+
+    /// A value that may be in a file, and where it was found; or the fault.
     ///
     /// It is the variable itself; or the credential `NAME` that systemd has loaded (`LoadCredential=`), which stands for
     /// the file that `NAME_FILE` names where the service may not read that; or what is in this file. The settings file is
     /// asked only when the environment has none of these: a variable there does not contradict the file's `NAME_FILE`.
-    fn confidential(&mut self, setting: &Confidential) -> Result<Option<Vec<u8>>, String> {
-        let (name, name_file) = (setting.name, format!("{}_FILE", setting.name));
+    fn lookup(&self, name: &str) -> Result<Option<(Vec<u8>, String)>, String> {
+        let name_file = format!("{name}_FILE");
         let (mut value, mut path, mut place) = (self.variable(name), self.variable(&name_file), "environment");
         let credential = self.variable("CREDENTIALS_DIRECTORY").map(|directory| Path::new(&directory).join(name));
         let credential = credential.filter(|path| value.is_none() && path.symlink_metadata().is_ok());
         if value.is_none() && path.is_none() && credential.is_none() {
             (value, path, place) = (self.in_file(name)?, self.in_file(&name_file)?, "settings file");
         }
-        let (secret, origin) = match (value, credential, path) {
+        Ok(match (value, credential, path) {
             (Some(_), _, Some(_)) => {
                 return Err(format!("{name} and {name_file} are both set. Set only one of them."));
             }
-            (Some(value), ..) => (Some(value.into_vec()), format!("set ({place})")),
+            (Some(value), ..) => Some((value.into_vec(), place.to_owned())),
             (None, Some(path), _) => {
                 let secret = secret_in(&path).map_err(|error| format!("the credential {name}: {error}"))?;
-                (Some(secret), "set (credential)".to_owned())
+                Some((secret, "credential".to_owned()))
             }
             (None, None, Some(path)) => {
                 let path = Path::new(&path);
                 let secret = secret_in(path).map_err(|error| format!("{name_file}: {error}"))?;
-                (Some(secret), format!("set (file {})", path.display()))
+                Some((secret, format!("file {}", path.display())))
             }
-            (None, None, None) => (None, "not set".to_owned()),
-        };
-        self.effective.push(format!("{name}: {origin}"));
-        Ok(secret)
+            (None, None, None) => None,
+        })
     }
 
     /// The defaults and their reasons are those of [`gate::Limits::DEFAULT`].
@@ -466,7 +482,7 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_the_contract() {
         let config = read(&[("WEBHOOK_SECRET", "s")]).unwrap();
-        assert_eq!(config.store.path, PathBuf::from("/data/app.db"));
+        assert_eq!(config.store.database.to_string(), "/data/app.db");
         assert_eq!(config.log_level, Level::Info);
         assert_eq!(config.listen.to_string(), "0.0.0.0:8000");
         assert_eq!((config.workers, config.limits), (4, gate::Limits::DEFAULT));
@@ -476,7 +492,7 @@ mod tests {
     #[test]
     fn every_fault_is_reported_with_the_variable_the_value_and_what_would_be_right() {
         let variables = [
-            ("DATABASE_URL", "postgres://x"),
+            ("DATABASE_URL", "mysql://x"),
             ("LOG_LEVEL", "loud"),
             ("LISTEN_ADDR", "8000"),
             ("WORKERS", "0"),

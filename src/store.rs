@@ -9,33 +9,45 @@
 
 mod line;
 
+mod maintenance;
+
+mod location;
+
+#[cfg(feature = "postgres")]
+mod postgres;
+
 mod sqlite;
 
 mod export;
+
+mod statuses;
+
+mod filter;
 
 mod metrics;
 
 pub use export::{Exported, KeptDelivery, KeptMessage, KeptStatus, ProviderDetails, Record};
 pub use line::Line;
+pub use location::{Location, without_password};
+pub use maintenance::{Export, Maintenance};
 pub use metrics::METRICS;
-pub use sqlite::maintenance::{Export, Maintenance};
 
 use crate::delivery::{Delivery, Raw};
-use crate::query::{Cursor, Needle, Selection, arrivals, history, statuses};
+use crate::query::{self, Cursor, Needle, Selection, arrivals, history};
 use crate::timestamp::Moment;
 use serde::{Deserialize, Serialize};
 use sqlite::Sqlite;
 use std::fmt;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// What the store needs to know.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The database file.
-    pub path: PathBuf,
+    /// The database.
+    pub database: Location,
     /// What is deleted by itself.
     pub retention: Retention,
     /// Most searches at one time. Each keeps a worker busy, and ingest needs workers too.
@@ -61,7 +73,22 @@ pub type Report = Arc<dyn Fn(&str) + Send + Sync>;
 pub enum Store {
     /// A file of this machine.
     Sqlite(Sqlite),
+    /// A server, shared with other instances.
+    #[cfg(feature = "postgres")]
+    Postgres(Box<postgres::Postgres>),
 }
+
+/// The same call to whichever engine it is.
+macro_rules! each_engine {
+    ($Enum:ident, $value:expr, $engine:ident => $call:expr) => {
+        match $value {
+            $Enum::Sqlite($engine) => $call,
+            #[cfg(feature = "postgres")]
+            $Enum::Postgres($engine) => $call,
+        }
+    };
+}
+use each_engine;
 
 /// What became of one message, or of one status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,10 +125,10 @@ pub enum ReadError {
     CursorAhead,
 }
 
-/// Why the database could not be opened: which file, what happened, what to do.
+/// Why the database could not be opened: which one, what happened, what to do.
 #[derive(Debug)]
 pub struct OpenError {
-    path: PathBuf,
+    database: String,
     what: String,
 }
 
@@ -257,80 +284,66 @@ pub struct Filter {
 impl Store {
     /// Opens the database, migrates it and counts what is in it. Fails when another process serves the same database.
     pub fn open(options: Options, report: &Report) -> Result<Store, OpenError> {
-        Sqlite::open(options, report).map(Store::Sqlite)
+        match &options.database {
+            Location::Sqlite(path) => Sqlite::open(path, &options, report).map(Store::Sqlite),
+            #[cfg(feature = "postgres")]
+            Location::Postgres(url) => {
+                postgres::Postgres::open(url, &options, report).map(Box::new).map(Store::Postgres)
+            }
+        }
     }
 
     /// Commits deliveries as one group: the messages of all of them, or none. `join` adds those that wait, each time that
     /// the database is this thread's. Returns, in the order in which they joined, what became of each.
     fn commit(&self, join: impl FnMut(&mut Vec<Delivery>)) -> Result<Vec<Vec<Stored>>, Unavailable> {
-        match self {
-            Store::Sqlite(sqlite) => sqlite.commit(join),
-        }
+        each_engine!(Store, self, engine => engine.commit(join))
     }
 
     /// A page of messages and how many match on all pages.
     pub fn page(&self, selection: &Selection) -> Result<Page, ReadError> {
-        match self {
-            Store::Sqlite(sqlite) => sqlite.page(selection),
-        }
+        each_engine!(Store, self, engine => engine.page(selection))
     }
 
     /// Messages in the order of their arrival. It looks for them for a bounded time, so there may be none although some
     /// match; then [`Arrivals::more`] is true, and the cursor has moved on.
     pub fn arrivals(&self, selection: &arrivals::Selection) -> Result<Arrivals, ReadError> {
-        match self {
-            Store::Sqlite(sqlite) => sqlite.arrivals(selection),
-        }
+        each_engine!(Store, self, engine => engine.arrivals(selection))
     }
 
     /// For each of some followers, a cursor and a filter, whether a message after the cursor may match; for the others none
     /// does, up to the seq that is returned too. It costs little more than for one.
     pub fn followed(&self, followers: &[(i64, arrivals::Filter)]) -> Result<(i64, Vec<bool>), ReadError> {
-        match self {
-            Store::Sqlite(sqlite) => sqlite.followed(followers),
-        }
+        each_engine!(Store, self, engine => engine.followed(followers))
     }
 
     /// The message with this seq, if there is one.
     pub fn arrival(&self, seq: i64) -> Result<Option<Arrival>, ReadError> {
-        match self {
-            Store::Sqlite(sqlite) => sqlite.arrival(seq),
-        }
+        each_engine!(Store, self, engine => engine.arrival(seq))
     }
 
     /// A page of statuses of outgoing messages.
-    pub fn statuses(&self, selection: &statuses::Selection) -> Result<Statuses, ReadError> {
-        match self {
-            Store::Sqlite(sqlite) => sqlite.statuses(selection),
-        }
+    pub fn statuses(&self, selection: &query::statuses::Selection) -> Result<Statuses, ReadError> {
+        each_engine!(Store, self, engine => engine.statuses(selection))
     }
 
     /// The highest seq that was ever given to a status.
     pub fn last_status(&self) -> Result<i64, ReadError> {
-        match self {
-            Store::Sqlite(sqlite) => sqlite.last_status(),
-        }
+        each_engine!(Store, self, engine => engine.last_status())
     }
 
     /// What a provider has said of the message with this seq; None for a native one.
     pub fn provided(&self, seq: i64) -> Result<Option<Provided>, ReadError> {
-        match self {
-            Store::Sqlite(sqlite) => sqlite.provided(seq),
-        }
+        each_engine!(Store, self, engine => engine.provided(seq))
     }
 
     /// Totals, the most frequent senders, and the first and last timestamp.
     pub fn stats(&self) -> Result<Stats, ReadError> {
-        match self {
-            Store::Sqlite(sqlite) => sqlite.stats(),
-        }
+        each_engine!(Store, self, engine => engine.stats())
     }
 
     /// How many messages there are in each of some buckets, by their `ts`.
     pub fn history(&self, selection: history::Selection) -> Result<Vec<u64>, ReadError> {
-        match self {
-            Store::Sqlite(sqlite) => sqlite.history(selection),
-        }
+        each_engine!(Store, self, engine => engine.history(selection))
     }
 
     /// Whether the database answers, and whether it takes writes.
@@ -339,46 +352,43 @@ impl Store {
     /// traffic that could show that the cause is gone. Without any write for some seconds, it makes one that leaves no
     /// trace, so that a disk that takes no writes is reported before a delivery fails.
     pub fn ready(&self) -> Result<(), Unavailable> {
-        match self {
-            Store::Sqlite(sqlite) => sqlite.ready(),
-        }
+        each_engine!(Store, self, engine => engine.ready())
     }
 
     /// Whether the last write failed, or writing is not permitted. Unlike [`Store::ready`], this never waits for the
     /// database.
     pub fn write_failed(&self) -> bool {
+        each_engine!(Store, self, engine => engine.write_failed())
+    }
+
+    /// Where a server keeps what it acknowledges, for the log: that is up to its settings.
+    pub fn durability(&self) -> Option<&str> {
         match self {
-            Store::Sqlite(sqlite) => sqlite.write_failed(),
+            Store::Sqlite(_) => None,
+            #[cfg(feature = "postgres")]
+            Store::Postgres(postgres) => Some(postgres.durability()),
         }
     }
 
     /// Bytes that are left for this user on the file system of the database, if it says so.
     pub fn disk_free(&self) -> Option<u64> {
-        match self {
-            Store::Sqlite(sqlite) => sqlite.disk_free(),
-        }
+        each_engine!(Store, self, engine => engine.disk_free())
     }
 
     /// Whether the database answers a read at all; one that takes no writes for now does.
     pub fn answers(&self) -> Result<(), Unavailable> {
-        match self {
-            Store::Sqlite(sqlite) => sqlite.answers(),
-        }
+        each_engine!(Store, self, engine => engine.answers())
     }
 
     /// Bytes of the database file and of its write-ahead log, as far as they can be seen.
     pub fn sizes(&self) -> (Option<u64>, Option<u64>) {
-        match self {
-            Store::Sqlite(sqlite) => sqlite.sizes(),
-        }
+        each_engine!(Store, self, engine => engine.sizes())
     }
 
     /// Copies the write-ahead log into the database, so that the file alone is whole. Nothing depends on it: the log
     /// is read at the next start.
     pub fn checkpoint(&self) -> Result<(), Unavailable> {
-        match self {
-            Store::Sqlite(sqlite) => sqlite.checkpoint(),
-        }
+        each_engine!(Store, self, engine => engine.checkpoint())
     }
 }
 
@@ -389,13 +399,13 @@ pub fn sqlite_version() -> &'static str {
 
 impl OpenError {
     fn new(path: &Path, what: String) -> OpenError {
-        OpenError { path: path.to_owned(), what }
+        OpenError { database: path.display().to_string(), what }
     }
 }
 
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot open the database {}: {}", self.path.display(), self.what)
+        write!(f, "cannot open the database {}: {}", self.database, self.what)
     }
 }
 

@@ -1,21 +1,26 @@
 //! `backup`: a consistent, checked copy of the database, which has its name only when it is whole.
 
 use crate::command::progress::Progress;
-use crate::command::{Failure, beside, database_path, sync_directory, tell};
+use crate::command::{Failure, beside, database, sync_directory, tell};
 use crate::store::Maintenance;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Error;
 use std::path::{Path, PathBuf};
 
 pub(super) fn backup(file: &Path, replace: bool) -> Result<(), Failure> {
-    let path = database_path()?;
+    let location = database()?;
+    let Some(path) = location.file() else {
+        return Err(Failure::failed(format!(
+            "{location} is a database of PostgreSQL, which its own programs copy. Run pg_dump --format=custom."
+        )));
+    };
     // SQLite would take a name like `file:copy.db` for a URI, and write to another file than the one that is checked.
     let absolute =
         std::path::absolute(file).map_err(|error| Failure::failed(format!("{}: {error}", file.display())))?;
     let file = &*absolute;
-    let mut database = Maintenance::open(&path)?;
-    may_write(&path, file, replace)?;
-    let partial = Partial::create(file, &path)?;
+    let mut database = Maintenance::open(&location)?;
+    may_write(path, file, replace)?;
+    let partial = Partial::create(file, path)?;
     let mut progress = Progress::new("pages");
     let faults = database.backup(&partial.path, |done, all| progress.show(done, Some(done as f64 / all.max(1) as f64)));
     drop(progress);
@@ -28,7 +33,7 @@ pub(super) fn backup(file: &Path, replace: bool) -> Result<(), Failure> {
             "the copy does not pass PRAGMA integrity_check, and was not kept. See `webhook-inbox check`.\n{faults}"
         )));
     }
-    may_write(&path, file, replace)?; // it took a while
+    may_write(path, file, replace)?; // it took a while
     let replaced = file.exists();
     let bytes = partial.finish(file)?;
     let replaced = if replaced { ", replacing the one that was there" } else { "" };

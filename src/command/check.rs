@@ -1,9 +1,8 @@
 //! `check`: whether the settings can be used and the database is whole.
 
-use crate::command::{CONFIG, FAILED, Failure, IO_ERROR, database_path, print, tell};
+use crate::command::{CONFIG, FAILED, Failure, IO_ERROR, database, print, tell};
 use crate::config::Config;
-use crate::store::{Maintenance, MaintenanceError};
-use std::path::Path;
+use crate::store::{Location, Maintenance, MaintenanceError};
 
 /// Everything is looked at, whatever was found before. The exit status is that of the first fault.
 pub(super) fn check() -> Result<(), Failure> {
@@ -14,8 +13,8 @@ pub(super) fn check() -> Result<(), Failure> {
         }
         Err(error) => Err(Failure { status: CONFIG, text: format!("configuration: {}", joined(&[error.to_string()])) }),
     };
-    let database = match database_path() {
-        Ok(path) => check_database(&path),
+    let database = match database() {
+        Ok(location) => check_database(&location),
         Err(Failure { status: CONFIG, .. }) => return configuration, // it has said so
         Err(failure) => Err(failure),
     };
@@ -27,8 +26,8 @@ pub(super) fn check() -> Result<(), Failure> {
     }
 }
 
-fn check_database(path: &Path) -> Result<(), Failure> {
-    let mut database = Maintenance::open(path)?;
+fn check_database(location: &Location) -> Result<(), Failure> {
+    let mut database = Maintenance::open(location)?;
     let unreadable = |error: MaintenanceError| Failure::failed(format!("the database cannot be read: {error}"));
     let mut faults = Vec::new();
     report("integrity", database.integrity_faults().map_err(unreadable)?, &mut faults)?;

@@ -25,7 +25,7 @@ pub enum Exporting {
 }
 
 pub(super) fn export(exporting: Exporting) -> Result<(), Failure> {
-    let database = open_database()?;
+    let mut database = open_database()?;
     let unreadable = |error| Failure::failed(format!("the database cannot be read: {error}"));
     let export = match exporting {
         Exporting::Everything => database.export_with_deliveries(),

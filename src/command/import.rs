@@ -1,7 +1,7 @@
 //! `import`: stores what `export` has printed.
 
 use crate::command::progress::Progress;
-use crate::command::{Failure, database_path};
+use crate::command::{Failure, database};
 use crate::delivery::Source;
 use crate::message::{MessageId, Msisdn, Text};
 use crate::store::{Exported, KeptDelivery, Maintenance, ProviderDetails, Record, Stored};
@@ -23,7 +23,7 @@ const BATCH_BYTES: usize = 4 << 20;
 const LINE_BYTES_MAX: usize = 64 << 20;
 
 pub(super) fn import(file: Option<&Path>) -> Result<(), Failure> {
-    let mut database = Maintenance::open_or_create(&database_path()?)?.with_current_schema()?;
+    let mut database = Maintenance::open_or_create(&database()?)?.with_current_schema()?;
     let mut lines = Lines::open(file)?;
     let mut progress = Progress::new("lines");
     let (mut created, mut duplicates, mut bad) = (0_u64, 0_u64, 0_u64);

@@ -56,8 +56,9 @@ pub(super) fn serve() -> Result<(), Failure> {
     let mut signals = handle_signals(&starting).map_err(|error| failed(format!("cannot handle signals: {error}")))?;
 
     let begun = Instant::now();
-    let path = config.store.path.display().to_string();
-    let directory = config.store.path.parent().unwrap_or(Path::new(".")).to_owned();
+    let path = config.store.database.to_string();
+    let file = config.store.database.file();
+    let directory = file.and_then(Path::parent).unwrap_or(Path::new(".")).to_owned();
     systemd::starting(&format!("opening {path}"), &log);
     let (opening, is_starting) = (log.clone(), Arc::clone(&starting));
     let report: Report = Arc::new(move |said| {
@@ -68,7 +69,10 @@ pub(super) fn serve() -> Result<(), Failure> {
     });
     let store = Store::open(config.store, &report);
     let store = Arc::new(store.map_err(|error| Failure { status: IO_ERROR, text: error.to_string() })?);
-    let details = json!({ "path": path, "duration_ms": begun.elapsed().as_millis() as u64 });
+    let mut details = json!({ "path": path, "duration_ms": begun.elapsed().as_millis() as u64 });
+    if let Some(durability) = store.durability() {
+        details["durability"] = durability.into();
+    }
     log.event(Level::Info, "database opened", details);
 
     let activated = inherited.is_some();

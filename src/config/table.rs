@@ -11,7 +11,6 @@ use crate::refusals::ENTRIES_MAX;
 use crate::webhook::meta::Statuses;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
 
 pub(super) trait Setting: Sync {
     /// The row as people read it: name, meaning with unit and bounds, default.
@@ -32,6 +31,14 @@ pub(super) struct Text<T> {
     meaning: &'static str,
     pub(super) form: &'static str,
     pub(super) parse: fn(&str) -> Option<T>,
+    pub(super) default: &'static str,
+}
+
+/// A URL that may hold a password. With `_FILE` after its name it is in a file.
+pub(super) struct Url {
+    pub(super) name: &'static str,
+    meaning: &'static str,
+    form: &'static str,
     pub(super) default: &'static str,
 }
 
@@ -83,9 +90,9 @@ settings! {
         parse: AllowedHosts::parse, default: "" }
     PAGE: Text<bool> { meaning: "whether /inbox has a page for people", form: "on or off",
         parse: on_or_off, default: "on" }
-    DATABASE_URL: Text<PathBuf> { meaning: "the database file, in a directory that exists",
-        form: "sqlite:////absolute/path.db or sqlite:///./relative/path.db",
-        parse: database_path, default: "sqlite:////data/app.db" }
+    DATABASE_URL: Url { meaning: "the database, a file in a directory that exists or a server of PostgreSQL",
+        form: "sqlite:////absolute/path.db, sqlite:///./relative/path.db or postgres://user:password@host/database",
+        default: "sqlite:////data/app.db" }
     RETENTION_DAYS: Number { meaning: "days that messages are kept after they arrived; 0 keeps them for ever",
         bounds: DAYS, default: 0 }
     STATUS_RETENTION_DAYS: Text<Option<usize>> {
@@ -133,6 +140,12 @@ impl Setting for Confidential {
     }
 }
 
+impl Setting for Url {
+    fn row(&self) -> [String; 3] {
+        [self.name.to_owned(), format!("{}: {}", self.meaning, self.form), self.default.to_owned()]
+    }
+}
+
 impl<T> Setting for Text<T> {
     fn row(&self) -> [String; 3] {
         let default = if self.default.is_empty() { "none" } else { self.default };
@@ -145,14 +158,6 @@ impl Setting for Number {
         let meaning = format!("{}, {} to {}", self.meaning, self.bounds.start(), self.bounds.end());
         [self.name.to_owned(), meaning, self.default.to_string()]
     }
-}
-
-/// What comes after `sqlite:///` is a path, as in SQLAlchemy, which the original service used.
-fn database_path(url: &str) -> Option<PathBuf> {
-    let path = url.strip_prefix("sqlite:///")?;
-    // In memory nothing is kept, and options (`?mode=…`) would be silently ignored.
-    let names_a_file = !path.is_empty() && !path.ends_with('/') && path != ":memory:" && !path.contains(['?', '\0']);
-    names_a_file.then(|| PathBuf::from(path))
 }
 
 fn on_or_off(word: &str) -> Option<bool> {
@@ -198,24 +203,6 @@ fn wrapped<'a>(words: impl Iterator<Item = &'a str>, indent: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_database_url_names_a_file() {
-        for (url, path) in [
-            ("sqlite:////data/app.db", Some("/data/app.db")),
-            ("sqlite:///./inbox.db", Some("./inbox.db")),
-            ("sqlite:///inbox.db", Some("inbox.db")),
-            ("sqlite:///", None),
-            ("sqlite://", None),
-            ("sqlite:///:memory:", None),
-            ("sqlite:////data/", None),
-            ("sqlite:////data/app.db?mode=ro", None),
-            ("postgresql://localhost/app", None),
-            ("/data/app.db", None),
-        ] {
-            assert_eq!(database_path(url), path.map(PathBuf::from), "{url}");
-        }
-    }
 
     #[test]
     fn the_table_of_readme_md_is_this_one() {

@@ -73,6 +73,7 @@ use deadline::Deadline;
 use error::is_busy;
 use files::{FileId, Files};
 use rusqlite::OptionalExtension;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -85,7 +86,9 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(4);
 
 /// The database file, shared by all workers.
 pub struct Sqlite {
-    options: Options,
+    path: PathBuf,
+    /// Most searches at one time.
+    searches_max: usize,
     files: Files,
     turns: Arc<Turns>,
     /// Held while the checkpointer copies.
@@ -96,12 +99,12 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
-    pub(super) fn open(options: Options, report: &Report) -> Result<Sqlite, OpenError> {
-        owner::own(&options.path, schema::create(&options.path)?)?;
-        let connection = schema::open(&options.path, report)?;
-        let fail = |what: String| OpenError::new(&options.path, what);
-        let files = Files::of(&options.path).map_err(|error| fail(error.to_string()))?;
-        let file = FileId::of(&options.path).ok_or_else(|| fail("it is gone again.".to_owned()))?;
+    pub(super) fn open(path: &Path, options: &Options, report: &Report) -> Result<Sqlite, OpenError> {
+        owner::own(path, schema::create(path)?)?;
+        let connection = schema::open(path, report)?;
+        let fail = |what: String| OpenError::new(path, what);
+        let files = Files::of(path).map_err(|error| fail(error.to_string()))?;
+        let file = FileId::of(path).ok_or_else(|| fail("it is gone again.".to_owned()))?;
         let wal = Wal::open(&files.log).map_err(|error| {
             let what = "Check that the files beside it belong to the user that this runs as.";
             fail(format!("its write-ahead log: {error}. {what}"))
@@ -113,11 +116,12 @@ impl Sqlite {
         let counted = turns.view(Deadline::never(), |_| Ok(()));
         counted.map_err(|error| fail(error.to_string()))?;
         let copying = Arc::default();
-        checkpoint::start(&turns, &options.path, &copying)
-            .and_then(|()| keeper::start(&turns, &options, report))
+        checkpoint::start(&turns, path, &copying)
+            .and_then(|()| keeper::start(&turns, options, report))
             .map_err(|error| fail(format!("cannot start a thread: {error}")))?;
         let write_failed = AtomicBool::new(false);
-        Ok(Sqlite { options, files, turns, copying, write_failed, searches: AtomicUsize::new(0) })
+        let (path, searches_max) = (path.to_owned(), options.searches_max);
+        Ok(Sqlite { path, searches_max, files, turns, copying, write_failed, searches: AtomicUsize::new(0) })
     }
 
     pub(super) fn commit(&self, join: impl FnMut(&mut Vec<Delivery>)) -> Result<Vec<Vec<Stored>>, Unavailable> {
@@ -131,7 +135,7 @@ impl Sqlite {
         let deadline = Deadline::of_read();
         let Some(needle) = &selection.needle else { return walk::page(&self.turns, selection, deadline) };
         let under_way = self.searches.fetch_add(1, Ordering::Relaxed);
-        let page = if under_way < self.options.searches_max {
+        let page = if under_way < self.searches_max {
             search::page(&self.turns, selection, needle, deadline)
         } else {
             Err(ReadError::TooManySearches)
@@ -214,7 +218,7 @@ impl Sqlite {
     }
 
     pub(super) fn disk_free(&self) -> Option<u64> {
-        let disk = rustix::fs::statvfs(&self.options.path).ok()?;
+        let disk = rustix::fs::statvfs(&self.path).ok()?;
         disk.f_bavail.checked_mul(disk.f_frsize)
     }
 

@@ -1,13 +1,15 @@
 //! Who may read, and with which secrets one may write: tokens, files, credentials, rotation.
 
-use crate::harness::{Connection, Directory, Ended, SECRET, Server, delivery, json, program, run, sign, until};
+use crate::harness::{
+    Connection, Directory, Ended, SECRET, Server, database_url, delivery, json, program, run, sign, until,
+};
 
 const TOKEN: &str = "dG9rZW4-._~+/0123456789==";
 
 /// The program on settings that would do, without a secret, run to its end.
 fn refused(settings: &[(&str, &str)]) -> Ended {
     let directory = Directory::new();
-    let url = format!("sqlite:///{}", directory.database().display());
+    let url = database_url(&directory.database());
     run(program().env("LISTEN_ADDR", "127.0.0.1:0").env("DATABASE_URL", url).envs(settings.iter().copied()))
 }
 
@@ -199,7 +201,7 @@ fn a_secret_that_ends_in_a_newline_is_used_and_warned_about() {
         until("the log has the warning", || {
             server.log().lines().any(|line| line.contains(r#""level":"WARNING""#) && line.contains(&warning))
         });
-        let url = format!("sqlite:///{}", server.database().display());
+        let url = database_url(&server.database());
         let ended = run(program().arg("check").env("WEBHOOK_SECRET", SECRET).env(name, "s\n").env("DATABASE_URL", url));
         assert_eq!(ended.status.code(), Some(0), "{ended:?}");
         assert!(ended.stderr.contains(&warning), "{ended:?}");

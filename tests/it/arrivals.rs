@@ -1,6 +1,8 @@
 //! GET /arrivals: in the order in which messages came, whatever their senders' clocks say.
 
-use crate::harness::{Database, Delivery, Directory, Reply, Server, delivery, encoded, ids, program, run};
+use crate::harness::{
+    Database, Delivery, Directory, Reply, Server, database_url, delivery, encoded, ids, program, run,
+};
 use serde_json::{Value, json};
 
 /// Delivers messages with these ids, one after the other.
@@ -205,7 +207,7 @@ fn what_is_deleted_leaves_a_gap_and_its_number_is_not_given_again() {
     deliver(&server, &["m1", "m2"]);
     server.deliver(Delivery { from: "+7".to_owned(), ..Delivery::of("m3") }.body());
     let erase = |from: &str| {
-        let url = format!("sqlite:///{}", server.database().display());
+        let url = database_url(&server.database());
         let ended = run(program().env("DATABASE_URL", url).args(["erase", "--from", from]));
         assert!(ended.status.success(), "{ended:?}");
     };
@@ -228,7 +230,7 @@ fn a_cursor_ahead_of_the_database_is_gone() {
     let server = Server::start();
     deliver(&server, &["m1", "m2"]);
     let backup = server.directory().join("backup.db");
-    let url = format!("sqlite:///{}", server.database().display());
+    let url = database_url(&server.database());
     let ended = run(program().env("DATABASE_URL", url).arg("backup").arg(&backup));
     assert!(ended.status.success(), "{ended:?}");
     deliver(&server, &["m3"]);

@@ -2,7 +2,9 @@
 //! service that is running and loaded.
 
 use crate::commands::command_with_input;
-use crate::harness::{Connection, Database, Delivery, Directory, Ended, Server, delivery, json, program, run, until};
+use crate::harness::{
+    Connection, Database, Delivery, Directory, Ended, Server, database_url, delivery, json, program, run, until,
+};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -16,7 +18,7 @@ use std::time::Duration;
 /// A command on a database, with no other setting.
 fn on(database: &Path, arguments: &[&str]) -> Command {
     let mut command = program();
-    command.args(arguments).env("DATABASE_URL", format!("sqlite:///{}", database.display()));
+    command.args(arguments).env("DATABASE_URL", database_url(database));
     command
 }
 
@@ -24,7 +26,7 @@ fn on(database: &Path, arguments: &[&str]) -> Command {
 fn import(database: &Path, lines: impl AsRef<[u8]>) -> Ended {
     let directory = Directory::new();
     let mut command = command_with_input(&directory, lines);
-    run(command.arg("import").env("DATABASE_URL", format!("sqlite:///{}", database.display())))
+    run(command.arg("import").env("DATABASE_URL", database_url(database)))
 }
 
 #[track_caller]

@@ -1,6 +1,6 @@
 //! The settings, the command line and the exit statuses: what stops a start-up, and what it says.
 
-use crate::harness::{Database, Directory, SECRET, Server, comes_to_hold, delivery, program, run, sign};
+use crate::harness::{Database, Directory, SECRET, Server, comes_to_hold, database_url, delivery, program, run, sign};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
@@ -12,16 +12,43 @@ fn serve(directory: &Directory, settings: &[(&str, &str)]) -> Command {
     command
         .env("WEBHOOK_SECRET", SECRET)
         .env("LISTEN_ADDR", "127.0.0.1:0")
-        .env("DATABASE_URL", format!("sqlite:///{}", directory.database().display()))
+        .env("DATABASE_URL", database_url(&directory.database()))
         .envs(settings.iter().copied());
     command
+}
+
+/// What is said of a URL of PostgreSQL that names no host.
+const POSTGRES_REFUSED: &str = if cfg!(feature = "postgres") { "names no host" } else { "webhook-inbox-postgres" };
+
+#[test]
+fn the_database_may_be_named_in_a_file_and_its_password_is_shown_nowhere() {
+    let directory = Directory::new();
+    let file = directory.path().join("url");
+    std::fs::write(&file, database_url(&directory.database()) + "\n").unwrap();
+    let server =
+        Server::in_directory(directory, &[("DATABASE_URL", ""), ("DATABASE_URL_FILE", file.to_str().unwrap())]);
+    assert_eq!(server.deliver(delivery("m1")).status, 200);
+    let directory = Directory::new();
+    for url in ["mysql://inbox:sesame@db/inbox", "postgres://inbox:sesame@/inbox", "postgres://inbox:ses:am@e:x/inbox"]
+    {
+        std::fs::write(directory.path().join("url"), url).unwrap();
+        let file = directory.path().join("url").display().to_string();
+        for (name, value) in [("DATABASE_URL", url), ("DATABASE_URL_FILE", &file)] {
+            for command in ["serve", "check"] {
+                let ended = run(serve(&directory, &[("DATABASE_URL", ""), (name, value)]).arg(command));
+                assert_eq!(ended.status.code(), Some(78), "{url}\n{ended:?}");
+                let said = format!("{}{}", ended.stdout, ended.stderr);
+                assert!(said.contains("inbox:***@") && !said.contains("ses"), "{url}\n{ended:?}");
+            }
+        }
+    }
 }
 
 #[test]
 fn a_value_that_cannot_be_used_stops_the_start_and_is_named_with_its_variable_and_what_would_be_right() {
     let directory = Directory::new();
     for (name, value, right) in [
-        ("DATABASE_URL", "postgresql://localhost/app", "sqlite:///"),
+        ("DATABASE_URL", "postgresql:///app", POSTGRES_REFUSED),
         ("DATABASE_URL", "mysql:///x", "sqlite:///"),
         ("DATABASE_URL", "sqlite://", "sqlite:///"),
         ("DATABASE_URL", "sqlite:///", "sqlite:///"),

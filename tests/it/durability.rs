@@ -5,7 +5,7 @@
 //! not read for a log that nobody takes.
 
 use crate::harness::{
-    Connection, Database, Directory, RaisedOnDrop, Server, delivery, ids, own_address, program, until,
+    Connection, Database, Directory, RaisedOnDrop, Server, database_url, delivery, ids, own_address, program, until,
 };
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
@@ -254,7 +254,7 @@ impl Unread {
         command
             .env("WEBHOOK_SECRET", crate::harness::SECRET)
             .env("LISTEN_ADDR", "127.0.0.1:0")
-            .env("DATABASE_URL", format!("sqlite:///{}", directory.database().display()));
+            .env("DATABASE_URL", database_url(&directory.database()));
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the program can be started");
         let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
         let address = loop {

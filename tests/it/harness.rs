@@ -5,7 +5,10 @@
 
 mod database;
 
+pub(crate) mod engine;
+
 pub(crate) use database::Database;
+pub(crate) use engine::database_url;
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Serialize;
@@ -54,6 +57,7 @@ impl Drop for Directory {
             eprintln!("the directory of the test is kept: {}", self.0.display());
             return;
         }
+        engine::remove_databases(&self.0);
         // A file that is left over in the temporary directory is no reason to fail a test that has passed.
         let _ = std::fs::remove_dir_all(&self.0);
     }
@@ -241,7 +245,7 @@ impl Server {
         command
             .env("WEBHOOK_SECRET", SECRET)
             .env("LISTEN_ADDR", "127.0.0.1:0")
-            .env("DATABASE_URL", format!("sqlite:///{}", directory.database().display()))
+            .env("DATABASE_URL", database_url(&directory.database()))
             .envs(settings.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -1,7 +1,8 @@
 //! The log: one JSON object a line, with the contract's fields, whatever clients send.
 
 use crate::harness::{
-    Connection, Database, Delivery, Directory, SECRET, Server, delivery, json, own_address, program, until,
+    Connection, Database, Delivery, Directory, SECRET, Server, database_url, delivery, json, own_address, program,
+    until,
 };
 use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
 use serde_json::Value;
@@ -238,7 +239,7 @@ fn only_a_start_on_a_terminal_prints_the_address_for_people() {
     let mut child = program()
         .env("WEBHOOK_SECRET", SECRET)
         .env("LISTEN_ADDR", &address)
-        .env("DATABASE_URL", format!("sqlite:///{}", directory.database().display()))
+        .env("DATABASE_URL", database_url(&directory.database()))
         .stdout(File::options().write(true).open(name).unwrap())
         .stderr(File::create(&errors).unwrap())
         .spawn()

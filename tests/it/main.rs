@@ -23,6 +23,8 @@ mod messages; // GET /messages: which, in which order, page by page
 mod meta; // GET and POST /webhook/meta: WhatsApp as Meta sends it
 mod metrics; // GET /metrics: the whole page, and the counts of a known history
 mod page; // GET /inbox: the page, its assets and its policy
+#[cfg(feature = "postgres")]
+mod postgres; // several instances on one server of PostgreSQL, and its failures
 mod refusals; // GET /refusals: what was refused, and what was wrong with it
 mod retention; // RETENTION_DAYS: what is deleted because of its age
 mod routing; // which path and method lead where, and what every reply has

@@ -1,7 +1,7 @@
 //! The settings file that the service and the commands share.
 
 use crate::commands::command_with_input;
-use crate::harness::{Directory, SECRET, Server, delivery, own_address, program, run, sign};
+use crate::harness::{Directory, SECRET, Server, database_url, delivery, own_address, program, run, sign};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -56,7 +56,7 @@ fn service_and_commands_find_the_same_settings_in_the_file() {
 fn a_variable_of_the_environment_wins_over_the_file() {
     let (directory, other) = (Directory::new(), Directory::new());
     let file = settings(&directory, "127.0.0.1:1");
-    let url = format!("sqlite:///{}", other.database().display());
+    let url = database_url(&other.database());
     let mut import = command_with_input(&other, delivery("m1"));
     let ended = run(import.arg("import").env("WEBHOOK_INBOX_SETTINGS", &file).env("DATABASE_URL", url));
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
@@ -72,7 +72,7 @@ fn a_variable_of_the_environment_wins_over_the_file() {
 #[test]
 fn a_file_that_cannot_be_used_is_a_fault_of_what_needs_it() {
     let directory = Directory::new();
-    let database = format!("sqlite:///{}", directory.database().display());
+    let database = database_url(&directory.database());
     let missing = directory.path().join("missing.env");
     let wrong = directory.path().join("wrong.env");
     std::fs::write(&wrong, "LOG_LEVEL=DEBUG\nexport hush=hush\n").unwrap();

@@ -1,7 +1,9 @@
 //! Standard Webhooks on POST /webhook: which signatures are right, when, and beside `X-Signature`.
 
 use crate::commands::command_with_input;
-use crate::harness::{Directory, Ended, SECRET, Server, base64, delivery, own_address, program, run, sign, until};
+use crate::harness::{
+    Directory, Ended, SECRET, Server, base64, database_url, delivery, own_address, program, run, sign, until,
+};
 use hmac::{Hmac, KeyInit, Mac};
 use std::time::SystemTime;
 
@@ -211,7 +213,7 @@ fn its_secret_may_be_in_a_file_or_a_credential() {
 #[test]
 fn a_secret_in_another_form_stops_the_start_and_is_not_quoted() {
     let directory = Directory::new();
-    let url = format!("sqlite:///{}", directory.database().display());
+    let url = database_url(&directory.database());
     let given = ("STANDARD_WEBHOOKS_SECRET", SHOWN);
     for (settings, said) in [
         (

@@ -1,6 +1,6 @@
 //! GET /arrivals?wait: a client waits for messages, and holds up nothing meanwhile.
 
-use crate::harness::{Connection, Database, Delivery, Reply, Server, delivery, ids, json, run, until};
+use crate::harness::{Connection, Database, Delivery, Reply, Server, database_url, delivery, ids, json, run, until};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -302,7 +302,7 @@ fn each_message_is_seen_once_whatever_goes_on() {
                     }
                 });
             }
-            let url = format!("sqlite:///{}", server_now.database().display());
+            let url = database_url(&server_now.database());
             let erase = || run(crate::harness::program().env("DATABASE_URL", &url).args(["erase", "--from", "+4"]));
             while !writers.iter().all(|writer| writer.is_finished()) {
                 erase(); // there may be none of this sender at the moment

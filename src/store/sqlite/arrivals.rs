@@ -7,10 +7,11 @@
 
 use crate::query::arrivals::{Filter, Selection};
 use crate::query::order::Place;
+use crate::store::filter::{self, Fields};
 use crate::store::sqlite::turn::{Side, Turns};
 use crate::store::sqlite::value::text;
 use crate::store::{Arrival, Arrivals, ReadError};
-use crate::timestamp::{Moment, Timestamp};
+use crate::timestamp::Moment;
 use rusqlite::{Connection, Row};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -121,21 +122,8 @@ pub(super) fn followed(turns: &Turns, followers: &[(i64, Filter)]) -> Result<(i6
     let low = near.min().unwrap_or(last);
     let new = VecDeque::from([Range { low, high: last }]);
     let (arrivals, left) = look(turns, &Filter::default(), End::Low, new, usize::MAX, LOOK_TIME)?;
-    let fields: Vec<(i64, Fields<'_>)> = arrivals.iter().map(|arrival| (arrival.seq, Fields::from(arrival))).collect();
-    let mut scratch = Vec::new();
-    // Many follow with the same filter: pages of one kind, or no filter at all.
-    let mut newest: Vec<(&Filter, Option<i64>)> = Vec::new();
-    let may_match = followers.iter().map(|(after, filter)| {
-        let known = newest.iter().find(|(known, _)| *known == filter).map(|(_, seq)| *seq);
-        let seq = known.unwrap_or_else(|| {
-            let seq = fields.iter().rev().find(|(_, fields)| filter.takes(fields, &mut scratch)).map(|(seq, _)| *seq);
-            newest.push((filter, seq));
-            seq
-        });
-        let is_known = (low..=last).contains(after) && left.is_none();
-        !is_known || seq.is_some_and(|seq| seq > *after)
-    });
-    Ok((last, may_match.collect()))
+    let known = if left.is_none() { low..=last } else { last + 1..=last };
+    Ok((last, filter::may_match(followers, known, &arrivals)))
 }
 
 /// The message with this seq.
@@ -225,7 +213,7 @@ fn slice(
                 End::Low => range.low = seq,
                 End::High => range.high = seq - 1,
             }
-            if filter.takes(&Fields::of(row)?, scratch) {
+            if filter.takes(&fields(row)?, scratch) {
                 found.add(arrival(row)?);
             }
             read += 1;
@@ -241,60 +229,19 @@ fn slice(
     Ok(())
 }
 
-/// What a filter looks at.
-struct Fields<'a> {
-    message_id: &'a [u8],
-    from: &'a [u8],
-    moment: Moment,
-    text: Option<&'a [u8]>,
-    kind: &'a [u8],
-    source: &'a [u8],
-    from_id: Option<&'a [u8]>,
-}
-
-impl<'a> Fields<'a> {
-    fn of(row: &'a Row<'_>) -> rusqlite::Result<Fields<'a>> {
-        let optional = |column| -> rusqlite::Result<Option<&'a [u8]>> { Ok(row.get_ref(column)?.as_bytes_or_null()?) };
-        let required = |column| optional(column).map(Option::unwrap_or_default);
-        Ok(Fields {
-            message_id: required(1)?,
-            from: required(2)?,
-            moment: Moment { us: row.get(7)?, ns: row.get(8)? },
-            text: optional(5)?,
-            kind: required(9)?,
-            source: required(10)?,
-            from_id: optional(11)?,
-        })
-    }
-}
-
-impl<'a> From<&'a Arrival> for Fields<'a> {
-    fn from(arrival: &'a Arrival) -> Fields<'a> {
-        Fields {
-            message_id: arrival.message_id.as_bytes(),
-            from: arrival.from.as_bytes(),
-            moment: Timestamp::parse(&arrival.ts).map_or(Moment::UNKNOWN, |ts| ts.moment()),
-            text: arrival.text.as_ref().map(String::as_bytes),
-            kind: arrival.kind.as_bytes(),
-            source: arrival.source.as_bytes(),
-            from_id: arrival.from_id.as_ref().map(String::as_bytes),
-        }
-    }
-}
-
-impl Filter {
-    fn takes(&self, fields: &Fields<'_>, scratch: &mut Vec<u8>) -> bool {
-        let is = |wanted: &Option<String>, field: Option<&[u8]>| {
-            wanted.as_ref().is_none_or(|wanted| field == Some(wanted.as_bytes()))
-        };
-        is(&self.message_id, Some(fields.message_id))
-            && is(&self.from, Some(fields.from))
-            && is(&self.kind, Some(fields.kind))
-            && is(&self.source, Some(fields.source))
-            && is(&self.from_id, fields.from_id)
-            && self.since.is_none_or(|since| fields.moment >= since)
-            && self.needle.as_ref().is_none_or(|needle| fields.text.is_some_and(|text| needle.is_in(text, scratch)))
-    }
+/// What a filter looks at, of a row.
+fn fields<'a>(row: &'a Row<'_>) -> rusqlite::Result<Fields<'a>> {
+    let optional = |column| -> rusqlite::Result<Option<&'a [u8]>> { Ok(row.get_ref(column)?.as_bytes_or_null()?) };
+    let required = |column| optional(column).map(Option::unwrap_or_default);
+    Ok(Fields {
+        message_id: required(1)?,
+        from: required(2)?,
+        moment: Moment { us: row.get(7)?, ns: row.get(8)? },
+        text: optional(5)?,
+        kind: required(9)?,
+        source: required(10)?,
+        from_id: optional(11)?,
+    })
 }
 
 fn arrival(row: &Row<'_>) -> rusqlite::Result<Arrival> {

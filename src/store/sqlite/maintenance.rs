@@ -16,7 +16,7 @@ mod export;
 
 mod scrub;
 
-pub use export::Export;
+pub(in crate::store) use export::Export;
 
 use crate::store::sqlite::schema;
 use crate::store::{OpenError, Report};
@@ -45,13 +45,13 @@ pub struct Maintenance {
 
 impl Maintenance {
     /// Opens a database that is there, whatever the version of its schema.
-    pub fn open(path: &Path) -> Result<Maintenance, OpenError> {
+    pub(in crate::store) fn open(path: &Path) -> Result<Maintenance, OpenError> {
         let connection = schema::open_existing(path)?;
         Ok(Maintenance { connection, path: path.to_owned(), busy: Duration::ZERO })
     }
 
     /// Opens a database, and makes a new one where there is none.
-    pub fn open_or_create(path: &Path) -> Result<Maintenance, OpenError> {
+    pub(in crate::store) fn open_or_create(path: &Path) -> Result<Maintenance, OpenError> {
         if !path.exists() {
             drop(schema::create(path)?); // before SQLite opens it: closing it later would release SQLite's locks
             schema::open(path, &(Arc::new(|_: &str| {}) as Report))?; // an empty file: there is nothing to say
@@ -60,7 +60,7 @@ impl Maintenance {
     }
 
     /// Refuses any schema but this version's.
-    pub fn with_current_schema(self) -> Result<Maintenance, OpenError> {
+    pub(in crate::store) fn with_current_schema(self) -> Result<Maintenance, OpenError> {
         match schema::check_current(&self.connection) {
             Ok(()) => Ok(self),
             Err(fault) => Err(OpenError::new(&self.path, fault)),

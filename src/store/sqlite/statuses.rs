@@ -7,16 +7,12 @@ use crate::query::order::Place;
 use crate::query::statuses::Selection;
 use crate::store::sqlite::arrivals::LOOK_TIME;
 use crate::store::sqlite::turn::{Side, Turns};
-use crate::store::{ReadError, Status, Statuses};
+use crate::store::{ReadError, Status, Statuses, statuses};
 use rusqlite::{Connection, Row, named_params};
 use std::time::Instant;
 
 /// Rows that are looked at in one hold: about 1 ms.
 const SLICE_ROWS: i64 = 1024;
-
-/// What a status is worth beside others of the same message: they arrive in any order. `failed` is final, and a word that
-/// is not known is worth the least.
-const RANKS: [&str; 5] = ["sent", "delivered", "read", "played", "failed"];
 
 /// The highest seq that was ever given to a status.
 pub(super) fn last(turns: &Turns) -> Result<i64, ReadError> {
@@ -76,24 +72,7 @@ fn of_message(turns: &Turns, selection: &Selection, last: i64) -> Result<Statuse
         let mut statement = connection.prepare_cached(include_str!("../../../sql/sqlite/statuses_of_message.sql"))?;
         Ok(statement.query_map([&selection.message_id], read)?.collect::<rusqlite::Result<_>>()?)
     })?;
-    let rank = |status: &&Status| RANKS.iter().position(|known| *known == status.status);
-    let current = all.iter().max_by_key(rank).map(|status| status.status.clone());
-    let is = |wanted: &Option<String>, is: &str| wanted.as_ref().is_none_or(|wanted| wanted == is);
-    let mut items: Vec<Status> = all
-        .into_iter()
-        .filter(|status| {
-            status.seq > after && is(&selection.recipient, &status.recipient) && is(&selection.status, &status.status)
-        })
-        .collect();
-    let beyond = items.len().saturating_sub(selection.limit);
-    if selection.place == Place::Newest {
-        items.drain(..beyond);
-        return Ok(Statuses { items, next: last, more: false, current });
-    }
-    items.truncate(selection.limit);
-    let more = beyond > 0;
-    let next = items.last().filter(|_| more).map_or(last, |status| status.seq);
-    Ok(Statuses { items, next, more, current })
+    Ok(statuses::of_message(selection, all, after, last))
 }
 
 fn slice(connection: &Connection, selection: &Selection, low: i64, high: i64) -> rusqlite::Result<Vec<Status>> {

@@ -5,11 +5,11 @@ use crate::delivery::{Delivery, Raw, Source, StatusUpdate};
 use crate::message::{Details, Message, MessageId, Msisdn, Party, Text};
 use crate::query::{Cursor, Needle, Start};
 use crate::store::sqlite::database::Look;
-use crate::store::{Outcome, Retention};
+use crate::store::{Location, Outcome, Retention};
 use crate::timestamp::Timestamp;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
-use std::path::PathBuf;
+
 
 /// A store in a directory of its own, and another connection to its file.
 struct Two {
@@ -23,9 +23,13 @@ impl Two {
         let directory = std::env::temp_dir().join(format!("webhook-inbox-test-{:016x}", fastrand::u64(..)));
         std::fs::create_dir(&directory).unwrap();
         let path = directory.join("inbox.db");
-        let options =
-            Options { path: path.clone(), retention: Retention::default(), searches_max: 1, search_index: false };
-        let store = Sqlite::open(options, &(Arc::new(|_: &str| {}) as Report)).unwrap();
+        let options = Options {
+            database: Location::Sqlite(path.clone()),
+            retention: Retention::default(),
+            searches_max: 1,
+            search_index: false,
+        };
+        let store = Sqlite::open(&path, &options, &(Arc::new(|_: &str| {}) as Report)).unwrap();
         Two { store, other: Connection::open(path).unwrap(), directory }
     }
 

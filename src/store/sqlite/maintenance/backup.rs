@@ -13,7 +13,11 @@ const STEP_PAGES: i32 = 1024;
 impl Maintenance {
     /// Copies the database as it is now into an empty file, calling `copied` with the pages that are done and with all.
     /// Then checks the copy, and returns what `PRAGMA integrity_check` has found.
-    pub fn backup(&mut self, into: &Path, mut copied: impl FnMut(u64, u64)) -> Result<Vec<String>, MaintenanceError> {
+    pub(in crate::store) fn backup(
+        &mut self,
+        into: &Path,
+        mut copied: impl FnMut(u64, u64),
+    ) -> Result<Vec<String>, MaintenanceError> {
         let mut copy = Connection::open(into)?;
         // Nobody trusts the file before it has its name, and before that it is synced as a whole.
         copy.pragma_update(None, "synchronous", 0)?;

@@ -1,7 +1,7 @@
 //! Whether the database is whole: its pages, its schema, and what the service takes for granted.
 
+use crate::store::filter::moment_of;
 use crate::store::sqlite::maintenance::Maintenance;
-use crate::store::sqlite::maintenance::export::moment_of;
 use crate::store::sqlite::row::moment;
 use crate::store::sqlite::schema;
 use crate::store::sqlite::tally::Tally;
@@ -14,18 +14,18 @@ const FAULTS_MAX: usize = 100;
 impl Maintenance {
     /// What `PRAGMA integrity_check` finds: damaged pages, rows that an index does not have, values that break a
     /// constraint. Nothing, when all is well.
-    pub fn integrity_faults(&self) -> Result<Vec<String>, MaintenanceError> {
+    pub(in crate::store) fn integrity_faults(&self) -> Result<Vec<String>, MaintenanceError> {
         Ok(integrity_faults(&self.connection)?)
     }
 
     /// How the schema differs from this version's.
-    pub fn schema_faults(&self) -> Result<Vec<String>, MaintenanceError> {
+    pub(in crate::store) fn schema_faults(&self) -> Result<Vec<String>, MaintenanceError> {
         Ok(schema::differences(&self.connection)?)
     }
 
     /// Goes through all rows and compares: each one's moment with its ts, and their number with that which the service
     /// counts along an index at its start. Returns the number and the faults.
-    pub fn tally_faults(&mut self) -> Result<(u64, Vec<String>), MaintenanceError> {
+    pub(in crate::store) fn tally_faults(&mut self) -> Result<(u64, Vec<String>), MaintenanceError> {
         let transaction = self.connection.transaction()?; // one view, so that the numbers can be compared
         let mut faults = Vec::new();
         let mut count = 0;

@@ -24,7 +24,7 @@ const DELIVERIES: i64 = 16;
 impl Maintenance {
     /// What a person is called in the database, besides what they are called by here: the identifiers that a provider has
     /// for a number, and the numbers of an identifier. What is given comes first.
-    pub fn names_of(&self, person: &str) -> Result<Vec<String>, MaintenanceError> {
+    pub(in crate::store) fn names_of(&self, person: &str) -> Result<Vec<String>, MaintenanceError> {
         let mut statement = self.connection.prepare(include_str!("../../../../sql/sqlite/names_of_person.sql"))?;
         let others = statement.query_map([person], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
         let others = others.into_iter().filter(|name| name != person);
@@ -32,14 +32,14 @@ impl Maintenance {
     }
 
     /// How many messages a person has, by all names.
-    pub fn count_of(&self, names: &[String]) -> Result<u64, MaintenanceError> {
+    pub(in crate::store) fn count_of(&self, names: &[String]) -> Result<u64, MaintenanceError> {
         let sql = include_str!("../../../../sql/sqlite/count_of_person.sql");
         let count: i64 = self.connection.query_row(sql, [serde_json::json!(names).to_string()], |row| row.get(0))?;
         Ok(count as u64) // COUNT(*) is never negative
     }
 
     /// How many statuses there are of messages that were sent to a person, by all names.
-    pub fn count_statuses_to(&self, names: &[String]) -> Result<u64, MaintenanceError> {
+    pub(in crate::store) fn count_statuses_to(&self, names: &[String]) -> Result<u64, MaintenanceError> {
         let sql = include_str!("../../../../sql/sqlite/count_statuses.sql");
         let count: i64 = self.connection.query_row(sql, [serde_json::json!(names).to_string()], |row| row.get(0))?;
         Ok(count as u64) // COUNT(*) is never negative
@@ -47,7 +47,7 @@ impl Maintenance {
 
     /// Removes a person's messages in short transactions, and calls `removed` with how many after each. On an error,
     /// those of some transactions are removed, and it can be called again.
-    pub fn erase(&mut self, name: &str, mut removed: impl FnMut(u64)) -> Result<(), MaintenanceError> {
+    pub(in crate::store) fn erase(&mut self, name: &str, mut removed: impl FnMut(u64)) -> Result<(), MaintenanceError> {
         // Without it, a removed row's bytes stay in the file until something else needs the room. Copies of rows that were
         // moved before are for scrub.rs.
         self.connection.pragma_update_and_check(None, "secure_delete", 1, |_| Ok(()))?;
@@ -84,7 +84,7 @@ impl Maintenance {
     }
 
     /// Removes the statuses of messages that were sent to a person, and says how many.
-    pub fn erase_statuses(&mut self, name: &str) -> Result<u64, MaintenanceError> {
+    pub(in crate::store) fn erase_statuses(&mut self, name: &str) -> Result<u64, MaintenanceError> {
         let sql = include_str!("../../../../sql/sqlite/last_status.sql");
         let last: i64 = self.connection.query_row(sql, [], |row| row.get(0))?;
         let (mut first, mut erased) = (0, 0);
@@ -102,7 +102,10 @@ impl Maintenance {
 
     /// Blanks out a person in the deliveries that are kept as they came, where others are in them too. `mentions` says
     /// whether a text mentions the person.
-    pub fn erase_in_deliveries(&mut self, mentions: impl Fn(&str) -> bool) -> Result<(), MaintenanceError> {
+    pub(in crate::store) fn erase_in_deliveries(
+        &mut self,
+        mentions: impl Fn(&str) -> bool,
+    ) -> Result<(), MaintenanceError> {
         let mut last = 0;
         loop {
             // Looking takes no lock that the service's commits wait for.
@@ -131,7 +134,7 @@ impl Maintenance {
     /// Waits until the journal has no entry of a sender any more: a service that runs removes them within about a second.
     /// Without one, this empties the journal itself. False when there still is one after all of the time that a command
     /// waits.
-    pub fn forget(&self, from: &str) -> Result<bool, MaintenanceError> {
+    pub(in crate::store) fn forget(&self, from: &str) -> Result<bool, MaintenanceError> {
         let deadline = Instant::now() + LOCK_PATIENCE;
         let unlockable = |error: std::io::Error| MaintenanceError(error.to_string());
         // Never closed, as in owner.rs.
@@ -155,7 +158,7 @@ impl Maintenance {
 
     /// Copies the write-ahead log, in which removed messages may still stand, into the database and empties it. False
     /// when somebody has been reading the old state for all of the time that a command waits.
-    pub fn empty_wal(&self) -> Result<bool, MaintenanceError> {
+    pub(in crate::store) fn empty_wal(&self) -> Result<bool, MaintenanceError> {
         let deadline = Instant::now() + LOCK_PATIENCE;
         loop {
             let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";

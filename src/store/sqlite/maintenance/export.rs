@@ -7,7 +7,6 @@ use crate::store::export::Body;
 use crate::store::sqlite::maintenance::Maintenance;
 use crate::store::sqlite::row::moment;
 use crate::store::{Exported, Filter, KeptDelivery, KeptMessage, KeptStatus, MaintenanceError, Record};
-use crate::timestamp::{Moment, Timestamp};
 use rusqlite::{Connection, OptionalExtension};
 
 /// Rows that are looked at in one slice.
@@ -47,12 +46,12 @@ impl Slice {
 
 impl Maintenance {
     /// The messages that match, in the order in which they were stored.
-    pub fn export(&self, filter: Filter) -> Result<Export<'_>, MaintenanceError> {
+    pub(in crate::store) fn export(&self, filter: Filter) -> Result<Export<'_>, MaintenanceError> {
         Ok(self.begin(filter, 0)?)
     }
 
     /// All messages and deliveries, in the order in which they were stored: a delivery in place of its messages.
-    pub fn export_with_deliveries(&self) -> Result<Export<'_>, MaintenanceError> {
+    pub(in crate::store) fn export_with_deliveries(&self) -> Result<Export<'_>, MaintenanceError> {
         let sql = include_str!("../../../../sql/sqlite/last_delivery.sql");
         let mut export = self.begin(Filter::default(), 0)?;
         // Asked after the last row: the delivery of each row is among them.
@@ -70,7 +69,7 @@ impl Maintenance {
 
 impl Export<'_> {
     /// The next lines, which may be none of what was looked at; None at the end.
-    pub fn slice(&mut self) -> Result<Option<Vec<Exported>>, MaintenanceError> {
+    pub(in crate::store) fn slice(&mut self) -> Result<Option<Vec<Exported>>, MaintenanceError> {
         if self.row == self.row_max && self.delivery == self.delivery_max {
             return Ok(None);
         }
@@ -148,20 +147,4 @@ impl Export<'_> {
         delivery.statuses = statuses.collect::<rusqlite::Result<_>>()?;
         Ok(Some((id, delivery)))
     }
-}
-
-impl Filter {
-    fn takes(&self, record: &Record, moment: Moment, scratch: &mut Vec<u8>) -> bool {
-        self.from.as_ref().is_none_or(|from| record.from == *from)
-            && self.since.is_none_or(|since| moment >= since)
-            && self.needle.as_ref().is_none_or(|needle| {
-                let text = record.text.as_deref();
-                text.is_some_and(|text| needle.is_in(text.as_bytes(), scratch))
-            })
-    }
-}
-
-/// The moment of a ts, whatever stands there.
-pub(super) fn moment_of(ts: &str) -> Moment {
-    Timestamp::parse(ts).map_or(Moment::UNKNOWN, |timestamp| timestamp.moment())
 }

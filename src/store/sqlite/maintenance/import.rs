@@ -1,8 +1,8 @@
 //! Storing what was exported.
 
+use crate::store::filter::moment_of;
 use crate::store::sqlite::count::seen;
 use crate::store::sqlite::keep::{insert_statuses, next_delivery};
-use crate::store::sqlite::maintenance::export::moment_of;
 use crate::store::sqlite::maintenance::{CLOCK_ROWS, Maintenance, Progress};
 use crate::store::sqlite::schema;
 use crate::store::{Exported, KeptDelivery, KeptMessage, MaintenanceError, ProviderDetails, Record, Stored};
@@ -14,7 +14,10 @@ const NO_DELIVERY: i64 = 0;
 impl Maintenance {
     /// Stores lines in as many short transactions as it takes, and says of each, in the same order, whether anything in it
     /// was new; the text is why it does not fit the tables. On an error, those of some transactions may be stored.
-    pub fn import(&mut self, lines: &[Exported]) -> Result<Vec<Result<Stored, String>>, MaintenanceError> {
+    pub(in crate::store) fn import(
+        &mut self,
+        lines: &[Exported],
+    ) -> Result<Vec<Result<Stored, String>>, MaintenanceError> {
         schema::append_silently(&self.connection)?;
         let mut outcomes = Vec::with_capacity(lines.len());
         while outcomes.len() < lines.len() {

@@ -34,7 +34,7 @@ impl Maintenance {
     /// Overwrites with zeros what the unused parts of the file still hold. Calls `looked_at` with the pages that are done
     /// and with all. False, and nothing is overwritten, for a file of 128 GiB or with auto_vacuum: there, a page's first
     /// byte does not say what the page is.
-    pub fn scrub(&mut self, mut looked_at: impl FnMut(u64, u64)) -> Result<bool, MaintenanceError> {
+    pub(in crate::store) fn scrub(&mut self, mut looked_at: impl FnMut(u64, u64)) -> Result<bool, MaintenanceError> {
         let auto_vacuum: i64 = self.connection.pragma_query_value(None, "auto_vacuum", |row| row.get(0))?;
         let mut first = 1;
         loop {

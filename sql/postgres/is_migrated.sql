@@ -1,0 +1,1 @@
+SELECT to_regclass('inbox_schema') IS NOT NULL

@@ -1,0 +1,1 @@
+SELECT last_seq FROM inbox_state FOR UPDATE

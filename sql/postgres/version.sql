@@ -1,0 +1,1 @@
+SELECT version, oldest_program, erasure_key FROM inbox_schema

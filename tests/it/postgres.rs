@@ -1,0 +1,600 @@
+//! Several instances on one server of PostgreSQL, and what becomes of them when it fails.
+
+use crate::harness::engine::{self, Cluster, postgres_url};
+use crate::harness::{
+    Connection, Database, Delivery, Directory, RaisedOnDrop, Server, comes_to_hold, delivery, ids, json, program, run,
+    sign, until,
+};
+use serde_json::{Value, json};
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Instances on one database, each in a directory of its own.
+fn instances<const N: usize>(url: &str, settings: &[(&str, &str)]) -> [Server; N] {
+    let settings: Vec<_> = settings.iter().copied().chain([("DATABASE_URL", url)]).collect();
+    std::array::from_fn(|_| Server::with(&settings))
+}
+
+/// How many messages the server has, by its own count.
+fn stored(cluster: &Cluster, database: &str) -> u64 {
+    cluster.sql(database, "SELECT count(*) FROM messages").parse().unwrap()
+}
+
+/// Delivers messages of its own over some connections to servers in turn until it is told to stop. Each one that was
+/// answered 200 is in `acknowledged`; one that was not is sent again to the next server. Returns the statuses other than 200.
+fn deliver_until_stopped(
+    servers: &[&Server],
+    connections: usize,
+    stop: &AtomicBool,
+    acknowledged: &Mutex<HashSet<String>>,
+) -> Vec<u16> {
+    let others = Mutex::new(Vec::new());
+    let count = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for thread in 0..connections {
+            let (others, count) = (&others, &count);
+            scope.spawn(move || {
+                let mut turn = thread;
+                while !stop.load(Ordering::Relaxed) {
+                    let id = format!("m{}", count.fetch_add(1, Ordering::Relaxed));
+                    let body = Delivery { from: format!("+{}", 1 + turn % 7), ..Delivery::of(&id) }.body();
+                    loop {
+                        turn += 1;
+                        let reply = Connection::open(servers[turn % servers.len()].address())
+                            .and_then(|mut connection| connection.deliver(&body));
+                        match reply {
+                            Ok(reply) if reply.status == 200 => {
+                                acknowledged.lock().unwrap().insert(id);
+                                break;
+                            }
+                            Ok(reply) => {
+                                others.lock().unwrap().push(reply.status);
+                                std::thread::sleep(Duration::from_millis(20));
+                            }
+                            Err(_) => std::thread::sleep(Duration::from_millis(20)), // it was killed
+                        }
+                        if stop.load(Ordering::Relaxed) {
+                            break;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    others.into_inner().unwrap()
+}
+
+/// That counts, lists and rows say the same.
+#[track_caller]
+fn assert_consistent(server: &Server, cluster: &Cluster, database: &str) {
+    let count = stored(cluster, database);
+    let stats = server.get("/stats").json();
+    assert_eq!(stats["total_messages"], count, "{stats}");
+    assert_eq!(server.get("/messages").json()["total"], count);
+    assert_eq!(server.message_ids().len() as u64, count);
+    assert_eq!(arrivals(server).len() as u64, count);
+    let ended = run(program().arg("check").env("WEBHOOK_SECRET", "s").env("DATABASE_URL", cluster.url(database)));
+    assert!(ended.status.success(), "{ended:?}");
+}
+
+/// All in the order of arrival, page by page, with their seqs.
+fn arrivals(server: &Server) -> Vec<(i64, String)> {
+    let (mut all, mut after) = (Vec::new(), "0".to_owned());
+    loop {
+        let page = server.get(&format!("/arrivals?after={after}&limit=100")).json();
+        let data = page["data"].as_array().unwrap();
+        if data.is_empty() {
+            return all;
+        }
+        let item = |item: &Value| (item["seq"].as_i64().unwrap(), item["message_id"].as_str().unwrap().to_owned());
+        all.extend(data.iter().map(item));
+        after = page["next"].as_str().unwrap().to_owned();
+    }
+}
+
+#[test]
+fn two_hundred_senders_of_one_message_over_three_instances_store_it_once() {
+    let directory = Directory::new();
+    let servers: [Server; 3] = instances(&postgres_url(&directory.database()), &[]);
+    let body = delivery("once");
+    std::thread::scope(|scope| {
+        for index in 0..200 {
+            let (server, body) = (&servers[index % 3], &body);
+            scope.spawn(move || {
+                let reply = server.deliver(body);
+                assert_eq!(reply.status, 200, "{reply:?}");
+            });
+        }
+    });
+    let result = |result: &str| -> f64 {
+        servers.iter().map(|server| server.metric(&format!("webhook_requests_total{{result=\"{result}\"}}"))).sum()
+    };
+    assert_eq!((result("created"), result("duplicate")), (1.0, 199.0));
+    for server in &servers {
+        assert_eq!(server.message_ids(), ["once"]);
+    }
+}
+
+#[test]
+fn what_one_instance_has_acknowledged_another_has_in_its_next_answer() {
+    let directory = Directory::new();
+    let [one, other]: [Server; 2] = instances(&postgres_url(&directory.database()), &[]);
+    for index in 1..=20 {
+        let (to, of) = if index % 2 == 0 { (&one, &other) } else { (&other, &one) };
+        let id = format!("m{index:02}");
+        assert_eq!(to.deliver(delivery(&id)).status, 200);
+        assert_eq!(of.get("/messages").json()["total"], index);
+        assert_eq!(of.get("/stats").json()["total_messages"], index);
+        let newest = of.get("/arrivals?limit=1").json();
+        assert_eq!((&newest["data"][0]["message_id"], &newest["data"][0]["seq"]), (&json!(id), &json!(index)));
+    }
+}
+
+#[test]
+fn who_waits_at_one_instance_is_woken_by_a_message_at_another() {
+    let directory = Directory::new();
+    let [one, other]: [Server; 2] = instances(&postgres_url(&directory.database()), &[]);
+    for index in 0..3 {
+        let after = one.get("/arrivals?after=now").json()["next"].as_str().unwrap().to_owned();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| one.get(&format!("/arrivals?after={after}&wait=30")).json());
+            until("it waits", || one.metric("inbox_waiting_requests") == 1.0);
+            let id = format!("m{index}");
+            assert_eq!(other.deliver(delivery(&id)).status, 200);
+            let page = waiting.join().unwrap();
+            assert_eq!(page["data"][0]["message_id"], id, "{page}");
+        });
+    }
+}
+
+/// The answers of a moment: each instance counts in its own way only if something is wrong.
+#[test]
+fn counts_pages_and_numbers_are_exact_while_three_instances_accept_messages() {
+    let cluster = Cluster::start(&[]);
+    cluster.sql("postgres", "CREATE DATABASE inbox");
+    let servers: [Server; 3] = instances(&cluster.url("inbox"), &[]);
+    let (stop, acknowledged) = (AtomicBool::new(false), Mutex::new(HashSet::new()));
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| deliver_until_stopped(&servers.each_ref()[..], 8, &stop, &acknowledged));
+        let _stop = RaisedOnDrop(&stop);
+        let (mut seen, mut after) = (Vec::new(), "0".to_owned());
+        let begun = Instant::now();
+        let mut turn = 0;
+        while acknowledged.lock().unwrap().len() < 1500 || turn < 60 {
+            assert!(begun.elapsed() < Duration::from_secs(120), "the load is too slow");
+            turn += 1;
+            let server = &servers[turn % 3];
+            let before = acknowledged.lock().unwrap().len() as u64;
+            let total = server.get("/messages?limit=1").json()["total"].as_u64().unwrap();
+            assert!(total >= before, "{total} {before}");
+            let stats = server.get("/stats").json();
+            let of_senders = stats["messages_per_sender"].as_array().unwrap().iter();
+            let sum: u64 = of_senders.map(|sender| sender["count"].as_u64().unwrap()).sum();
+            assert_eq!(stats["total_messages"].as_u64(), Some(sum), "all seven senders are in it: {stats}");
+            let page = server.get(&format!("/arrivals?after={after}&limit=100")).json();
+            seen.extend(page["data"].as_array().unwrap().iter().map(|item| item["seq"].as_i64().unwrap()));
+            after = page["next"].as_str().unwrap().to_owned();
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(load.join().unwrap(), [0; 0], "nobody was refused");
+        let all: Vec<i64> = arrivals(&servers[0]).into_iter().map(|(seq, _)| seq).collect();
+        assert_eq!(seen, all[..seen.len()], "whoever has seen a number finds no new one below it");
+        assert!(all.iter().copied().eq(1..=all.len() as i64), "no number is left out");
+    });
+    for server in &servers {
+        assert_consistent(server, &cluster, "inbox");
+    }
+    let listed: HashSet<String> = servers[1].message_ids().into_iter().collect();
+    assert!(acknowledged.lock().unwrap().is_subset(&listed));
+    let log = std::fs::read_to_string(cluster.directory.join("server.log")).unwrap();
+    assert!(!log.contains("deadlock"), "{log}");
+}
+
+#[test]
+fn pages_by_cursor_repeat_and_skip_nothing_while_messages_arrive() {
+    let directory = Directory::new();
+    let servers: [Server; 2] = instances(&postgres_url(&directory.database()), &[]);
+    // In front of and behind what is paged through, and among it.
+    let bodies: Vec<String> = (0..300).map(|index| at(&format!("a{index:03}"), index)).collect();
+    servers[0].deliver_all(&bodies, 8);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (stop, servers) = (&stop, &servers);
+        let later = scope.spawn(move || {
+            let mut index = 0;
+            while !stop.load(Ordering::Relaxed) {
+                index += 1;
+                assert_eq!(servers[index % 2].deliver(at(&format!("b{index}"), index * 7 % 300)).status, 200);
+            }
+        });
+        let _stop = RaisedOnDrop(stop);
+        for _ in 0..3 {
+            let (mut paged, mut next, mut turn) = (Vec::new(), Some("/messages?limit=17".to_owned()), 0);
+            while let Some(target) = next {
+                turn += 1;
+                let reply = servers[turn % 2].get(&target);
+                paged.extend(ids(reply.json()["data"].as_array().unwrap()));
+                next = reply.next();
+            }
+            let firsts: Vec<String> = paged.iter().filter(|id| id.starts_with('a')).cloned().collect();
+            assert_eq!(firsts, (0..300).map(|index| format!("a{index:03}")).collect::<Vec<_>>());
+            assert_eq!(paged.iter().collect::<HashSet<_>>().len(), paged.len(), "none twice");
+        }
+        stop.store(true, Ordering::Relaxed);
+        later.join().unwrap();
+    });
+}
+
+/// A message at a second of its own.
+fn at(id: &str, second: usize) -> String {
+    let ts = format!("2025-01-15T10:{:02}:{:02}Z", second / 60, second % 60);
+    Delivery { ts, ..Delivery::of(id) }.body()
+}
+
+/// U+0000 and U+0001, and the order of bytes in a database whose collation is another one.
+#[test]
+fn ids_are_compared_and_ordered_by_bytes_whatever_the_collation() {
+    let cluster = Cluster::start(&[]);
+    let icu = "CREATE DATABASE inbox TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LOCALE 'C.UTF-8'";
+    cluster.sql("postgres", icu);
+    let [server]: [Server; 1] = instances(&cluster.url("inbox"), &[]);
+    let mut sent = ["b", "a", "B", "A", "é", "e", "a\0", "a\u{1}", "a\u{1}\u{1}", "a\0b", "\u{1}", "\0", "_", "-"];
+    for id in sent {
+        let text = Some(format!("Text {id} %"));
+        assert_eq!(server.deliver(Delivery { text, ..Delivery::of(id) }.body()).status, 200, "{id:?}");
+    }
+    let longest = "🦀".repeat(256);
+    assert_eq!(server.deliver(delivery(&longest)).status, 200);
+    sent.sort_unstable();
+    let listed = server.message_ids();
+    assert_eq!(listed, sent.iter().map(|id| (*id).to_owned()).chain([longest]).collect::<Vec<_>>());
+    let cursor: Vec<String> = ids(&server.items("limit=1"));
+    assert_eq!(cursor, listed);
+    for (q, found) in [("%00b", 1), ("TEXT%20%C3%89", 1), ("%01%01", 1), ("%25", 14), ("_", 1), ("%00", 3)] {
+        assert_eq!(server.get(&format!("/messages?q={q}")).json()["total"], found, "{q}");
+    }
+}
+
+#[test]
+fn the_same_groups_in_opposite_order_at_two_instances_wait_for_each_other_and_nobody_is_refused() {
+    let cluster = Cluster::start(&[]);
+    cluster.sql("postgres", "CREATE DATABASE inbox");
+    let servers: [Server; 2] = instances(&cluster.url("inbox"), &[]);
+    for round in 0..5 {
+        let mut bodies: Vec<String> = (0..400).map(|index| delivery(&format!("r{round}m{index}"))).collect();
+        std::thread::scope(|scope| {
+            let forward = bodies.clone();
+            let one = &servers[0];
+            scope.spawn(move || one.deliver_all(&forward, 16));
+            bodies.reverse();
+            servers[1].deliver_all(&bodies, 16);
+        });
+    }
+    assert_eq!(stored(&cluster, "inbox"), 2000);
+    let log = std::fs::read_to_string(cluster.directory.join("server.log")).unwrap();
+    assert!(!log.contains("deadlock"), "{log}");
+    assert_consistent(&servers[0], &cluster, "inbox");
+}
+
+#[test]
+fn connections_that_the_server_ends_amid_commits_lose_and_double_nothing() {
+    let cluster = Cluster::start(&[]);
+    cluster.sql("postgres", "CREATE DATABASE inbox");
+    let servers: [Server; 2] = instances(&cluster.url("inbox"), &[]);
+    let (stop, acknowledged) = (AtomicBool::new(false), Mutex::new(HashSet::new()));
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| deliver_until_stopped(&servers.each_ref()[..], 8, &stop, &acknowledged));
+        let _stop = RaisedOnDrop(&stop);
+        for round in 0..20 {
+            let before = acknowledged.lock().unwrap().len();
+            until("some are acknowledged", || acknowledged.lock().unwrap().len() > before + 20);
+            let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'webhook-inbox'";
+            cluster.sql("inbox", end);
+            if round % 5 == 4 {
+                servers[0].get("/stats");
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        let refused = load.join().unwrap();
+        assert!(refused.iter().all(|status| *status == 503), "{refused:?}");
+    });
+    let listed: HashSet<String> = servers[0].message_ids().into_iter().collect();
+    assert!(acknowledged.lock().unwrap().is_subset(&listed));
+    assert_consistent(&servers[1], &cluster, "inbox");
+}
+
+/// A backend that is killed takes all others with it, and the server starts again; a server that is stopped is not there.
+#[test]
+fn a_server_that_stops_is_answered_503_and_all_is_well_by_itself_when_it_is_back() {
+    let cluster = Cluster::start(&[]);
+    cluster.sql("postgres", "CREATE DATABASE inbox");
+    let [server]: [Server; 1] = instances(&cluster.url("inbox"), &[]);
+    assert_eq!(server.deliver(delivery("before")).status, 200);
+    let writer = "SELECT pid FROM pg_stat_activity WHERE query LIKE '-- One group%' LIMIT 1";
+    let pid = cluster.sql("postgres", writer);
+    assert!(std::process::Command::new("kill").args(["-s", "KILL", &pid]).status().unwrap().success());
+    until("it is ready again", || server.get("/health/ready").status == 200);
+    assert_eq!(server.deliver(delivery("after a crash")).status, 200);
+    let mut cluster = cluster;
+    for signal in ["INT", "QUIT"] {
+        cluster.stop(signal);
+        let reply = server.deliver(delivery(signal));
+        assert_eq!((reply.status, reply.field("Retry-After").is_some()), (503, true), "{reply:?}");
+        assert_eq!(server.get("/messages").status, 503);
+        assert_eq!(server.get("/health/live").status, 200);
+        let ready = server.get("/health/ready");
+        assert_eq!((ready.status, &ready.json()["status"]), (503, &json!("not_ready")), "{ready:?}");
+        cluster.start_again();
+        until("it is ready again", || server.get("/health/ready").status == 200);
+        assert_eq!(server.deliver(delivery(signal)).status, 200);
+    }
+    assert_eq!(server.message_ids().len(), 4);
+    assert_consistent(&server, &cluster, "inbox");
+}
+
+#[test]
+fn a_server_that_is_frozen_is_answered_for_within_the_deadline() {
+    let cluster = Cluster::start(&[]);
+    cluster.sql("postgres", "CREATE DATABASE inbox");
+    let [server]: [Server; 1] = instances(&cluster.url("inbox"), &[]);
+    assert_eq!(server.deliver(delivery("before")).status, 200);
+    assert_eq!(server.get("/messages").status, 200);
+    cluster.signal_all("STOP");
+    std::thread::scope(|scope| {
+        let write = scope.spawn(|| server.deliver(delivery("frozen")).status);
+        let read = scope.spawn(|| server.get("/messages").status);
+        let ready = scope.spawn(|| server.get("/health/ready").status);
+        assert_eq!(server.get("/health/live").status, 200);
+        assert_eq!([write, read, ready].map(|thread| thread.join().unwrap()), [503; 3]);
+    });
+    assert_eq!(server.deliver(delivery("frozen")).status, 503, "at once, or after the deadline");
+    cluster.signal_all("CONT");
+    until("it is ready again", || server.get("/health/ready").status == 200);
+    assert_eq!(server.deliver(delivery("frozen")).status, 200);
+    assert_eq!(server.message_ids(), ["before", "frozen"]);
+    assert_consistent(&server, &cluster, "inbox");
+}
+
+#[test]
+fn twelve_instances_started_at_once_on_an_empty_database_all_start() {
+    let directory = Directory::new();
+    let url = postgres_url(&directory.database());
+    let servers: Vec<Server> = std::thread::scope(|scope| {
+        let start = || Server::with(&[("DATABASE_URL", url.as_str()), ("WORKERS", "2")]);
+        let starting: Vec<_> = (0..12).map(|_| scope.spawn(start)).collect();
+        starting.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    for (index, server) in servers.iter().enumerate() {
+        assert_eq!(server.deliver(delivery(&format!("m{index}"))).status, 200);
+    }
+    assert_eq!(servers[0].get("/messages").json()["total"], 12);
+    assert_eq!(Database::postgres(directory.database()).version(), 1);
+}
+
+#[test]
+fn an_instance_that_is_killed_amid_commits_and_folds_leaves_counts_exact() {
+    let cluster = Cluster::start(&[]);
+    cluster.sql("postgres", "CREATE DATABASE inbox");
+    let [survivor, mut victim]: [Server; 2] = instances(&cluster.url("inbox"), &[]);
+    for round in 0..5 {
+        let (stop, acknowledged) = (AtomicBool::new(false), Mutex::new(HashSet::new()));
+        std::thread::scope(|scope| {
+            let both = [&survivor, &victim];
+            let (stop, acknowledged) = (&stop, &acknowledged);
+            let load = scope.spawn(move || {
+                let servers = [both[1], both[0], both[1]];
+                deliver_until_stopped(&servers, 6, stop, acknowledged)
+            });
+            let _stop = RaisedOnDrop(stop);
+            until("some are acknowledged", || acknowledged.lock().unwrap().len() > 50);
+            let folding = scope.spawn(move || (0..20).for_each(|_| drop(both[0].get("/arrivals?after=now"))));
+            both[1].signal("KILL");
+            folding.join().unwrap();
+            stop.store(true, Ordering::Relaxed);
+            load.join().unwrap();
+        });
+        let listed: HashSet<String> = survivor.message_ids().into_iter().collect();
+        assert!(acknowledged.lock().unwrap().is_subset(&listed), "round {round}");
+        victim.kill_and_restart();
+    }
+    assert_consistent(&survivor, &cluster, "inbox");
+}
+
+/// SQLSTATE 40001 is what distributed engines answer in the ordinary course of things.
+#[test]
+fn serialization_failures_are_tried_again() {
+    let cluster = Cluster::start(&["default_transaction_isolation=serializable"]);
+    cluster.sql("postgres", "CREATE DATABASE inbox");
+    let servers: [Server; 2] = instances(&cluster.url("inbox"), &[]);
+    let bodies: Vec<String> = (0..400).map(|index| delivery(&format!("m{index}"))).collect();
+    std::thread::scope(|scope| {
+        for server in &servers {
+            let bodies = &bodies;
+            scope.spawn(move || server.deliver_all(bodies, 8));
+        }
+        for _ in 0..30 {
+            for target in ["/messages", "/stats", "/arrivals"] {
+                assert_eq!(servers[0].get(target).status, 200, "{target}");
+            }
+        }
+    });
+    assert_consistent(&servers[1], &cluster, "inbox");
+}
+
+#[test]
+fn a_lock_on_the_table_is_answered_503_within_the_deadline() {
+    let directory = Directory::new();
+    let [server]: [Server; 1] = instances(&postgres_url(&directory.database()), &[]);
+    assert_eq!(server.deliver(delivery("m1")).status, 200);
+    let database = Database::postgres(directory.database());
+    database.lock();
+    let reply = server.deliver(delivery("m2"));
+    assert_eq!(reply.status, 503, "{reply:?}");
+    assert_eq!(server.message_ids(), ["m1"], "reads go on");
+    database.release();
+    until("it is ready again", || server.get("/health/ready").status == 200);
+    assert_eq!(server.deliver(delivery("m2")).status, 200);
+}
+
+#[test]
+fn a_person_who_is_erased_is_in_no_table_and_does_not_come_back() {
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+    let directory = Directory::new();
+    let url = postgres_url(&directory.database());
+    let [server]: [Server; 1] = instances(&url, &[("META_APP_SECRET", SECRET)]);
+    let message = |id: &str, from: &str, user: &str| {
+        json!({ "id": id, "from": from, "from_user_id": user, "timestamp": "1790416800", "type": "text",
+                "text": { "body": "Hello" } })
+    };
+    let contact =
+        |number: &str, user: &str, name: &str| json!({ "wa_id": number, "user_id": user, "profile": { "name": name } });
+    let body = json!({ "object": "whatsapp_business_account", "entry": [{ "id": "1", "changes": [{ "field": "messages", "value": {
+        "messages": [message("wamid.A", "12025550143", "US.77001"), message("wamid.B", "12025550177", "US.77002")],
+        "contacts": [contact("12025550143", "US.77001", "Ana Test"), contact("12025550177", "US.77002", "Bo Test")],
+        "statuses": [{ "id": "wamid.C", "status": "sent", "recipient_id": "12025550143", "timestamp": "1790416800" }],
+    } }] }] })
+    .to_string();
+    let send = || {
+        let signature = format!("sha256={}", sign(SECRET, &body));
+        let fields = [("X-Hub-Signature-256", signature.as_str())];
+        assert_eq!(server.request("POST", "/webhook/meta", &fields, body.as_bytes()).status, 200);
+    };
+    send();
+    for index in 0..700 {
+        let body = Delivery { from: "+12025550143".to_owned(), ..Delivery::of(&format!("n{index}")) }.body();
+        assert_eq!(server.deliver(body).status, 200);
+    }
+    let ended = run(program().args(["erase", "--from", "+12025550143"]).env("DATABASE_URL", &url));
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    assert!(ended.stdout.contains("701 messages of +12025550143, also called"), "{ended:?}");
+    let dump = || {
+        let dumped = run(engine::program("pg_dump").args(["--data-only", "-d", &url]));
+        assert!(dumped.status.success(), "{dumped:?}");
+        dumped.stdout
+    };
+    let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let is_nowhere = || {
+        let dump = dump();
+        for text in ["2025550143", "US.77001", "Ana Test"] {
+            assert!(!dump.contains(text) && !dump.contains(&hex(text)), "{text}\n{dump}");
+        }
+        assert!(dump.contains("wamid.B") && dump.contains(&hex("Bo Test")), "{dump}");
+    };
+    is_nowhere();
+    assert_eq!(server.message_ids(), ["wamid.B"]);
+    assert_eq!(server.get("/statuses").json()["data"], json!([]));
+    assert_eq!(server.get("/stats").json()["senders_count"], 1);
+    send();
+    assert_eq!(server.message_ids(), ["wamid.B"], "it does not come back");
+    let check = run(program().arg("check").env("WEBHOOK_SECRET", "s").env("DATABASE_URL", &url));
+    assert!(check.status.success(), "{check:?}");
+}
+
+#[test]
+fn an_export_of_sqlite_imported_gives_the_same_answers() {
+    let directory = Directory::new();
+    let sqlite = format!("sqlite:///{}", directory.path().join("moved.db").display());
+    let one = Server::with(&[("DATABASE_URL", &sqlite)]);
+    let texts = ["Hello", "ПРИВЕТ", "a\0b\u{1}", "100 %", "_", "", "straße"];
+    for index in 0..200 {
+        let body = Delivery {
+            from: format!("+{}", 1 + index % 5),
+            ts: format!("2025-01-15T10:00:{:02}.{}Z", index * 7 % 60, index % 3),
+            text: (index % 11 > 0).then(|| texts[index % texts.len()].to_owned()),
+            ..Delivery::of(&format!("m{}\0{}", index * 13 % 200, index % 2))
+        };
+        assert_eq!(one.deliver(body.body()).status, 200);
+    }
+    let lines = run(program().arg("export").env("DATABASE_URL", &sqlite)).stdout;
+    let file = directory.path().join("lines");
+    std::fs::write(&file, &lines).unwrap();
+    let url = postgres_url(&directory.database());
+    let ended = run(program().arg("import").arg(&file).env("DATABASE_URL", &url));
+    assert!(ended.stderr.contains("200 imported, 0 already there, 0 bad lines"), "{ended:?}");
+    assert_eq!(run(program().arg("export").env("DATABASE_URL", &url)).stdout, lines);
+    let [other]: [Server; 1] = instances(&url, &[]);
+    let queries = [
+        "",
+        "limit=7",
+        "from=%2B2",
+        "q=%D0%BF",
+        "q=STRASSE",
+        "q=%25",
+        "q=%00",
+        "offset=150",
+        "from=%2B1&q=h",
+        "since=2025-01-15T10:00:30.1Z",
+        "from=%2B3&since=2025-01-15T10:00:30Z&limit=3&offset=2",
+    ];
+    for query in queries {
+        let target = format!("/messages?{query}");
+        assert_eq!(one.get(&target).text(), other.get(&target).text(), "{query}");
+        assert_eq!(one.items(query), other.items(query), "{query}");
+    }
+    assert_eq!(one.get("/stats").text(), other.get("/stats").text());
+    assert_eq!(one.get("/arrivals").json()["next"], other.get("/arrivals").json()["next"]);
+}
+
+#[test]
+fn a_server_that_would_lose_what_it_acknowledges_is_refused() {
+    for setting in ["fsync", "full_page_writes", "synchronous_commit"] {
+        let cluster = Cluster::start(&[&format!("{setting}=off")]);
+        let url = cluster.url("postgres");
+        let mut command = program();
+        let ended = run(command.env("DATABASE_URL", url).env("WEBHOOK_SECRET", "s").env("LISTEN_ADDR", "127.0.0.1:0"));
+        assert_eq!(ended.status.code(), Some(74), "{ended:?}");
+        assert!(ended.stderr.contains(&format!("{setting} = off")), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_wrong_password_or_database_is_named_without_the_password() {
+    let cluster = Cluster::start(&[]);
+    let nobody = format!("postgres://inbox:sesame@127.0.0.1:{}/nothing", cluster.port);
+    let closed = "postgresql://inbox:sesame@127.0.0.1:1,127.0.0.1:2/inbox".to_owned();
+    for (url, said) in [(&nobody, "\"nothing\" does not exist"), (&closed, "refused")] {
+        let mut command = program();
+        let ended = run(command.env("DATABASE_URL", url).env("WEBHOOK_SECRET", "s").env("LISTEN_ADDR", "127.0.0.1:0"));
+        assert_eq!(ended.status.code(), Some(74), "{ended:?}");
+        assert!(ended.stderr.contains(said) && ended.stderr.contains("inbox:***@"), "{ended:?}");
+        assert!(!format!("{}{}", ended.stdout, ended.stderr).contains("sesame"), "{ended:?}");
+    }
+    let several = format!("postgresql://inbox:sesame@127.0.0.1:1,127.0.0.1:{}/postgres", cluster.port);
+    let [server]: [Server; 1] = instances(&several, &[]);
+    assert_eq!(server.deliver(delivery("m1")).status, 200, "the second host answers");
+    assert!(!server.log().contains("sesame"), "{}", server.log());
+    let opened = server.log().lines().find(|line| line.contains("database opened")).map(json).unwrap();
+    assert!(opened["durability"].as_str().unwrap().contains("synchronous_standby_names is not set"), "{opened}");
+}
+
+#[test]
+fn connections_beyond_the_servers_are_not_ready_and_come_back() {
+    let cluster = Cluster::start(&["max_connections=12", "superuser_reserved_connections=0"]);
+    cluster.sql("postgres", "CREATE DATABASE inbox");
+    let [server]: [Server; 1] = instances(&cluster.url("inbox"), &[]);
+    assert_eq!(server.deliver(delivery("m1")).status, 200);
+    let mut others = Vec::new();
+    while others.len() < 12 {
+        let mut psql = cluster.psql("postgres");
+        psql.stdin(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
+        others.push(psql.spawn().unwrap());
+    }
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'webhook-inbox'";
+    // One of the others asks for it: a new connection may not be had.
+    let stdin = others[0].stdin.as_mut().unwrap();
+    use std::io::Write;
+    let not_ready = comes_to_hold(Duration::from_secs(20), || {
+        let _ = writeln!(stdin, "{end};"); // it may be one that was refused
+        let ready = server.get("/health/ready");
+        ready.status == 503 && ready.text().contains("too many")
+    });
+    for mut other in others {
+        drop(other.stdin.take());
+        let _ = other.wait(); // it ends by itself
+    }
+    assert!(not_ready, "{}", server.log());
+    until("it is ready again", || server.get("/health/ready").status == 200);
+    assert_eq!(server.deliver(delivery("m2")).status, 200);
+}
