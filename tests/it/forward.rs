@@ -1,7 +1,7 @@
 //! `forward`: what arrives is posted to another URL, in order and at least once, whatever fails or is killed.
 
 use crate::harness::{
-    Delivery, Directory, Reply, Running, SECRET, Server, delivery, own_address, program, run, sign, until,
+    Delivery, Directory, Reply, Running, SECRET, Server, database_url, delivery, own_address, program, run, sign, until,
 };
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -385,7 +385,7 @@ fn a_delivery_that_an_erasure_has_altered_goes_into_the_file_of_skipped_posts() 
     deliver_meta(&server, &mine);
     deliver_meta(&server, &shared);
     let last = store(&server, [1]);
-    let database = format!("sqlite:///{}", server.database().display());
+    let database = database_url(&server.database());
     let ended = run(program().args(["erase", "--from", "+12025550177"]).env("DATABASE_URL", database));
     assert!(ended.status.success(), "{ended:?}");
     let forward = Forward::new(&server, target.address, &["--after", "0"]);
@@ -408,7 +408,7 @@ fn what_is_erased_while_the_target_does_not_take_it_is_not_posted_afterwards() {
     let forward = Forward::new(&server, target.address, &["--after", "0"]);
     let running = forward.start();
     until("it was refused", || running.text("stderr").contains("503"));
-    let database = format!("sqlite:///{}", server.database().display());
+    let database = database_url(&server.database());
     let ended = run(program().args(["erase", "--from", "+12025550177"]).env("DATABASE_URL", database));
     assert!(ended.status.success(), "{ended:?}");
     let erased = Instant::now();

@@ -446,7 +446,7 @@ fn a_person_who_is_erased_is_in_no_file_any_more_and_does_not_come_back() {
     let status =
         json!({ "id": "wamid.O9", "status": "read", "recipient_id": "12025550188", "timestamp": "1790416800" });
     deliver(&server, &envelope(json!({ "statuses": [status] })));
-    let url = format!("sqlite:///{}", server.database().display());
+    let url = database_url(&server.database());
     let ended = run(program().args(["erase", "--from", "+12025550188"]).env("DATABASE_URL", url));
     assert_eq!((ended.status.code(), database.number("SELECT COUNT(*) FROM statuses")), (Some(0), 0), "{ended:?}");
 
@@ -630,10 +630,7 @@ fn mixed() -> Server {
 }
 
 fn exported(server: &Server, arguments: &[&str]) -> String {
-    let ended = run(program()
-        .arg("export")
-        .args(arguments)
-        .env("DATABASE_URL", format!("sqlite:///{}", server.database().display())));
+    let ended = run(program().arg("export").args(arguments).env("DATABASE_URL", database_url(&server.database())));
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
     ended.stdout
 }
@@ -644,7 +641,7 @@ fn imported(lines: &str) -> Server {
     for _ in 0..2 {
         // The second time, everything is there already.
         let mut command = command_with_input(&directory, lines);
-        let url = format!("sqlite:///{}", directory.database().display());
+        let url = database_url(&directory.database());
         let ended = run(command.arg("import").env("DATABASE_URL", url));
         assert_eq!(ended.status.code(), Some(0), "{ended:?}");
     }
@@ -695,7 +692,7 @@ fn a_delivery_whose_message_lies_outside_of_its_body_is_not_imported() {
     bad["messages"][0]["at"] = json!(1_000_000);
     let directory = Directory::new();
     let mut command = command_with_input(&directory, bad.to_string());
-    let url = format!("sqlite:///{}", directory.database().display());
+    let url = database_url(&directory.database());
     let ended = run(command.arg("import").env("DATABASE_URL", url));
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
     assert!(ended.stderr.contains("line 1: message wamid.T3 does not lie within the body"), "{ended:?}");

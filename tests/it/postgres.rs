@@ -598,3 +598,117 @@ fn connections_beyond_the_servers_are_not_ready_and_come_back() {
     until("it is ready again", || server.get("/health/ready").status == 200);
     assert_eq!(server.deliver(delivery("m2")).status, 200);
 }
+
+/// A pair of servers, of which the second is the synchronous standby of the first, and the URL of both.
+fn pair() -> (Cluster, Cluster, String) {
+    let primary = Cluster::start(&["wal_retrieve_retry_interval=200ms"]);
+    primary.sql("postgres", "CREATE DATABASE inbox");
+    let standby = primary.standby();
+    let url = format!("postgres://inbox@127.0.0.1:{},127.0.0.1:{}/inbox", primary.port, standby.port);
+    (primary, standby, url)
+}
+
+/// How many backends of the instances wait for the standby.
+fn waiting(primary: &Cluster) -> u64 {
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    primary.sql("postgres", waiting).parse().unwrap()
+}
+
+#[test]
+fn no_acknowledged_message_is_lost_when_the_primary_is_killed_and_the_standby_promoted_under_load() {
+    let (primary, standby, url) = pair();
+    let servers: [Server; 2] = instances(&url, &[]);
+    let opened = servers[0].log().lines().find(|line| line.contains("database opened")).map(json).unwrap();
+    assert!(opened["durability"].as_str().unwrap().contains("and of a standby"), "{opened}");
+    let (stop, acknowledged) = (AtomicBool::new(false), Mutex::new(HashSet::new()));
+    let count = || acknowledged.lock().unwrap().len();
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| deliver_until_stopped(&servers.each_ref()[..], 8, &stop, &acknowledged));
+        let _stop = RaisedOnDrop(&stop);
+        until("some are acknowledged", || count() > 500);
+        let killed = Instant::now();
+        primary.signal_all("KILL");
+        standby.sql("postgres", "SELECT pg_promote()");
+        let promoted = killed.elapsed();
+        let before = count();
+        until("some are acknowledged again", || count() > before + 20);
+        println!(
+            "{before} acknowledged, promoted after {promoted:?}, acknowledging again after {:?}",
+            killed.elapsed()
+        );
+        until("many are acknowledged again", || count() > before + 500);
+        stop.store(true, Ordering::Relaxed);
+        let refused = load.join().unwrap();
+        assert!(refused.iter().all(|status| *status == 503), "{refused:?}");
+    });
+    let listed: HashSet<String> = servers[0].message_ids().into_iter().collect();
+    let acknowledged = acknowledged.into_inner().unwrap();
+    let lost: Vec<_> = acknowledged.difference(&listed).collect();
+    assert!(lost.is_empty(), "{} of {} are lost: {lost:?}", lost.len(), acknowledged.len());
+    for server in &servers {
+        until("it is ready", || server.get("/health/ready").status == 200);
+    }
+    assert_consistent(&servers[1], &standby, "inbox");
+}
+
+#[test]
+fn without_its_standby_nothing_is_acknowledged_and_nothing_is_lost_from_view() {
+    let (primary, standby, url) = pair();
+    let [server]: [Server; 1] = instances(&url, &[]);
+    assert_eq!(server.deliver(delivery("before")).status, 200);
+    standby.signal_all("STOP");
+    for index in 0..6 {
+        let reply = server.deliver(delivery(&format!("m{}", index % 3)));
+        assert_eq!(reply.status, 503, "{reply:?}");
+    }
+    assert_eq!(server.get("/health/ready").status, 503);
+    assert!(waiting(&primary) <= 2, "one commit and one fold: {}", waiting(&primary));
+    assert_eq!(server.get("/messages").json()["data"][0]["message_id"], "before", "reads go on");
+    standby.signal_all("CONT");
+    until("it is ready again", || server.get("/health/ready").status == 200);
+    for index in 0..3 {
+        assert_eq!(server.deliver(delivery(&format!("m{index}"))).status, 200);
+    }
+    assert_eq!(server.message_ids(), ["before", "m0", "m1", "m2"]);
+    assert_consistent(&server, &primary, "inbox");
+}
+
+/// The server says success, with a warning, when a wait for the standby is cancelled; and a duplicate of a message that is
+/// only here would be acknowledged at once, if its transaction wrote nothing.
+#[test]
+fn a_cancelled_wait_for_the_standby_acknowledges_neither_the_message_nor_its_duplicate() {
+    let (primary, standby, url) = pair();
+    let [server]: [Server; 1] = instances(&url, &[]);
+    assert_eq!(server.deliver(delivery("before")).status, 200);
+    until("it is folded", || primary.sql("inbox", "SELECT count(*) FROM commits") == "0");
+    standby.signal_all("STOP");
+    std::thread::scope(|scope| {
+        let reply = scope.spawn(|| server.deliver(delivery("m1")));
+        until("it waits for the standby", || waiting(&primary) > 0);
+        let cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+        primary.sql("postgres", cancel);
+        let reply = reply.join().unwrap();
+        assert_eq!(reply.status, 503, "{reply:?}");
+    });
+    assert_eq!(primary.sql("inbox", "SELECT count(*) FROM messages WHERE message_id = 'm1'"), "1", "it is there");
+    for _ in 0..2 {
+        let reply = server.deliver(delivery("m1"));
+        assert_eq!(reply.status, 503, "the standby has it not: {reply:?}");
+    }
+    standby.signal_all("CONT");
+    until("it is ready again", || server.get("/health/ready").status == 200);
+    assert_eq!(server.deliver(delivery("m1")).status, 200);
+    until("the standby has it", || standby.sql("inbox", "SELECT count(*) FROM messages") == "2");
+    assert_consistent(&server, &primary, "inbox");
+}
+
+#[test]
+fn where_only_a_standby_is_reachable_the_start_fails_and_says_so() {
+    let (primary, standby, _) = pair();
+    primary.signal_all("KILL");
+    let url = standby.url("inbox");
+    let mut command = program();
+    let ended = run(command.env("DATABASE_URL", url).env("WEBHOOK_SECRET", "s").env("LISTEN_ADDR", "127.0.0.1:0"));
+    assert_eq!(ended.status.code(), Some(74), "{ended:?}");
+    assert!(ended.stderr.contains("takes writes"), "{ended:?}");
+}

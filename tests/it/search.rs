@@ -1,7 +1,7 @@
 //! The index of `q`: behind the messages, and never in the way of an exact answer.
 
 use crate::commands::command_with_input;
-use crate::harness::{Database, Delivery, Directory, Server, program, run, until};
+use crate::harness::{Database, Delivery, Directory, Server, database_url, program, run, until};
 
 /// Messages of the part of the index that is complete, and some more.
 const COUNT: usize = 33_000;
@@ -15,7 +15,7 @@ fn imported() -> Directory {
             + "\n"
     };
     let mut command = command_with_input(&directory, (0..COUNT).map(line).collect::<String>());
-    let url = format!("sqlite:///{}", directory.database().display());
+    let url = database_url(&directory.database());
     let ended = run(command.arg("import").env("DATABASE_URL", url));
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
     directory
@@ -60,7 +60,7 @@ fn the_index_of_what_is_erased_goes_with_it() {
     until_indexed(&server);
     server.terminate();
     assert_eq!(server.wait_exit().code(), Some(0));
-    let url = format!("sqlite:///{}", server.database().display());
+    let url = database_url(&server.database());
     let ended = run(program().args(["erase", "--from", "+2"]).env("DATABASE_URL", url));
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
     assert_eq!(slices(&server), 0);

@@ -20,8 +20,11 @@ pub(super) const STATEMENT_TIME: Duration = Duration::from_secs(10);
 const SETTINGS: &str = "SET lock_timeout = '2s'; SET statement_timeout = '9s'; \
                         SET idle_in_transaction_session_timeout = '30s'";
 
+/// For COMMIT, which waits for the standby.
+const COMMIT_TIME: Duration = Duration::from_secs(3);
+
 /// After a fold that failed, reads do not try again for so long: they have what was folded before.
-const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// Most attempts when other transactions are in the way, or the connection breaks.
 const ATTEMPTS: usize = 5;
@@ -122,7 +125,7 @@ fn in_transaction<T>(
         }
     }
     let done = work(connection)?;
-    connection.batch("COMMIT", STATEMENT_TIME)?;
+    connection.batch("COMMIT", COMMIT_TIME)?;
     connection.warned()?; // not replicated: it is visible all the same, and the next COMMIT waits for it too
     Ok(done)
 }

@@ -54,17 +54,13 @@ pub struct Export<'a> {
     seq: i64,
     /// The highest number when the export began: what is stored later is left out.
     seq_max: i64,
-    /// None: messages alone.
-    deliveries: Option<Deliveries>,
+    /// Whether a delivery stands in place of its messages.
+    with_deliveries: bool,
+    /// Deliveries without messages that are still to be exported, the next at the end: when each was stored, and its key.
+    left: Vec<(String, Vec<u8>)>,
     /// The one that the last message was in.
     delivery: Option<Vec<u8>>,
     scratch: Vec<u8>,
-}
-
-/// Deliveries that are still to be exported after all messages.
-enum Deliveries {
-    Unknown,
-    Left(Vec<Vec<u8>>),
 }
 
 impl Maintenance {
@@ -133,21 +129,21 @@ impl Maintenance {
 
     /// The messages that match, in the order in which they were stored.
     pub(in crate::store) fn export(&mut self, filter: Filter) -> Result<Export<'_>, MaintenanceError> {
-        self.begin(filter, None)
-    }
-
-    /// All messages and deliveries, in the order in which they were stored: a delivery in place of its messages. Those
-    /// without messages come last.
-    pub(in crate::store) fn export_with_deliveries(&mut self) -> Result<Export<'_>, MaintenanceError> {
-        self.begin(Filter::default(), Some(Deliveries::Unknown))
-    }
-
-    fn begin(&mut self, filter: Filter, deliveries: Option<Deliveries>) -> Result<Export<'_>, MaintenanceError> {
         self.folder.fold()?;
         let sql = include_str!("../../../sql/postgres/arrivals_state.sql");
         let rows = self.connection.query(sql, &[], COMMAND_TIME)?;
         let seq_max = rows.first().map_or(0, |row| row.get(1));
-        Ok(Export { maintenance: self, filter, seq: 0, seq_max, deliveries, delivery: None, scratch: Vec::new() })
+        let (left, delivery, scratch) = (Vec::new(), None, Vec::new());
+        Ok(Export { maintenance: self, filter, seq: 0, seq_max, with_deliveries: false, left, delivery, scratch })
+    }
+
+    /// All messages and deliveries, in the order in which they were stored: a delivery in place of its messages, and one
+    /// without messages by the clock.
+    pub(in crate::store) fn export_with_deliveries(&mut self) -> Result<Export<'_>, MaintenanceError> {
+        let sql = include_str!("../../../sql/postgres/deliveries_without_messages.sql");
+        let rows = self.connection.query(sql, &[], COMMAND_TIME)?;
+        let left = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        Ok(Export { with_deliveries: true, left, ..self.export(Filter::default())? })
     }
 
     /// Messages after a number and up to one; none at the end.
@@ -321,45 +317,62 @@ impl Export<'_> {
     /// The next lines, which may be none of what was looked at; None at the end.
     pub(in crate::store) fn slice(&mut self) -> Result<Option<Vec<Exported>>, MaintenanceError> {
         let rows = self.maintenance.slice(self.seq, self.seq_max)?;
-        let Some(last) = rows.last() else { return self.left_over() };
-        self.seq = last.get(0);
-        let mut lines = Vec::new();
+        let mut lines = Lines::default();
         for row in &rows {
-            let key = row.get::<_, Option<&[u8]>>(16).filter(|_| self.deliveries.is_some());
+            while self.left.last().is_some_and(|(received_at, _)| received_at.as_str() < row.get::<_, &str>(6)) {
+                self.next_left(&mut lines)?;
+            }
+            self.seq = row.get(0);
+            let key = row.get::<_, Option<&[u8]>>(16).filter(|_| self.with_deliveries);
             if key.is_some() && key == self.delivery.as_deref() {
                 continue; // a delivery stands in place of its messages, which follow each other
             }
             self.delivery = key.map(<[u8]>::to_vec);
             if let Some(delivery) = key.map(|key| self.maintenance.delivery(key)).transpose()?.flatten() {
-                lines.push(Exported::Delivery(delivery));
-                continue;
+                lines.push(delivery);
+            } else {
+                let record = record(row);
+                if self.filter.takes(&record, moment(row), &mut self.scratch) {
+                    lines.all.push(Exported::Message(record));
+                }
             }
-            let record = record(row);
-            if self.filter.takes(&record, moment(row), &mut self.scratch) {
-                lines.push(Exported::Message(record));
+            if lines.are_full() {
+                return Ok(Some(lines.all));
             }
         }
-        Ok(Some(lines))
+        if !rows.is_empty() {
+            return Ok(Some(lines.all));
+        }
+        while !self.left.is_empty() && !lines.are_full() {
+            self.next_left(&mut lines)?;
+        }
+        Ok(Some(lines.all).filter(|all| !all.is_empty() || !self.left.is_empty()))
     }
 
-    /// Deliveries without messages, some at a time.
-    fn left_over(&mut self) -> Result<Option<Vec<Exported>>, MaintenanceError> {
-        let Some(deliveries) = &mut self.deliveries else { return Ok(None) };
-        if let Deliveries::Unknown = deliveries {
-            let sql = include_str!("../../../sql/postgres/deliveries_without_messages.sql");
-            let rows = self.maintenance.connection.query(sql, &[], COMMAND_TIME)?;
-            *deliveries = Deliveries::Left(rows.iter().rev().map(|row| row.get(0)).collect());
-        }
-        let Deliveries::Left(left) = deliveries else { return Ok(None) };
-        if left.is_empty() {
-            return Ok(None);
-        }
-        let some = left.split_off(left.len().saturating_sub(DELIVERIES as usize));
-        let mut lines = Vec::with_capacity(some.len());
-        for key in some.iter().rev() {
-            lines.extend(self.maintenance.delivery(key)?.map(Exported::Delivery));
-        }
-        Ok(Some(lines))
+    /// Adds a delivery without messages.
+    fn next_left(&mut self, lines: &mut Lines) -> Result<(), MaintenanceError> {
+        let next = self.left.pop().map(|(_, key)| self.maintenance.delivery(&key)).transpose()?;
+        next.flatten().into_iter().for_each(|delivery| lines.push(delivery));
+        Ok(())
+    }
+}
+
+/// Lines of a slice.
+#[derive(Default)]
+struct Lines {
+    all: Vec<Exported>,
+    /// Of bodies.
+    bytes: usize,
+}
+
+impl Lines {
+    fn push(&mut self, delivery: KeptDelivery) {
+        self.bytes += delivery.body.as_bytes().len();
+        self.all.push(Exported::Delivery(delivery));
+    }
+
+    fn are_full(&self) -> bool {
+        self.bytes >= SLICE_BYTES as usize
     }
 }
 

@@ -10,7 +10,6 @@ use crate::timestamp::Timestamp;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
 
-
 /// A store in a directory of its own, and another connection to its file.
 struct Two {
     store: Sqlite,

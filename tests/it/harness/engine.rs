@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -119,6 +119,22 @@ impl Cluster {
         cluster
     }
 
+    /// A synchronous standby of this server: what is committed here is on its disk too.
+    pub(crate) fn standby(&self) -> Cluster {
+        let directory = new_directory();
+        let source = format!("host=127.0.0.1 port={} user=inbox application_name=s1", self.port);
+        let options = ["-R", "-C", "-S", "s1", "-X", "stream", "--checkpoint=fast", "--no-sync"];
+        let made = run(program("pg_basebackup").args(["-d", &source, "-D"]).arg(&directory).args(options));
+        assert!(made.status.success(), "{made:?}");
+        let standby = Cluster::of(directory, &["wal_retrieve_retry_interval=200ms"]);
+        self.sql("postgres", "ALTER SYSTEM SET synchronous_standby_names = 's1'");
+        self.sql("postgres", "SELECT pg_reload_conf()");
+        until("the standby is a synchronous one", || {
+            self.sql("postgres", "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'") == "1"
+        });
+        standby
+    }
+
     /// Stops the server as a signal does: INT ends its connections, QUIT is like a crash.
     pub(crate) fn stop(&mut self, signal: &str) {
         let pid = self.pid();
@@ -209,7 +225,8 @@ pub(crate) fn new_directory() -> PathBuf {
     let memory = Path::new("/dev/shm");
     let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
     let directory = parent.join(format!("webhook-inbox-postgres-{}-{:08x}", std::process::id(), fastrand::u32(..)));
-    std::fs::create_dir(&directory).expect("the directory for temporary files can be written");
+    let made = std::fs::DirBuilder::new().mode(0o700).create(&directory);
+    made.expect("the directory for temporary files can be written");
     if let Some(user) = user() {
         chown(&directory, Some(user), Some(user)).expect("root may give it away");
     }
