@@ -39,7 +39,7 @@ GLIBC_TEXTS = (  # Debian's, Fedora's, Arch's
 
 def crates(target):
     """The crates whose code is in the binary, by name: from what cargo resolves for the target, without what only builds."""
-    command = ["cargo", "metadata", "--locked", "--offline", "--format-version=1", f"--filter-platform={target}"]
+    command = ["cargo", "metadata", "--locked", "--offline", "--format-version=1", "--features=postgres", f"--filter-platform={target}"]
     metadata = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=60).stdout)
     packages = {package["id"]: package for package in metadata["packages"]}
     nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}

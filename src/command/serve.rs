@@ -31,6 +31,12 @@ const DRAIN_TIME: Duration = Duration::from_secs(10);
 /// stdout, signals, systemd.
 const DESCRIPTORS_BESIDE: usize = 48;
 
+/// A connection to a server of PostgreSQL: its socket, and what waits for it.
+const DESCRIPTORS_PER_CONNECTION: usize = 4;
+
+/// Connections beside those of the workers: the one that writes, the one that folds, and some that are left to the server.
+const CONNECTIONS_BESIDE: usize = 5;
+
 /// With room for fewer clients than this the service does not start.
 const CONNECTIONS_MIN: usize = 16;
 
@@ -48,7 +54,12 @@ pub(super) fn serve() -> Result<(), Failure> {
     let lone = config.workers.saturating_sub(1).max(2);
     let mut limits = config.limits;
     let configured = limits.connections_max;
-    limits.connections_max = connections_that_fit(&limits, lone).map_err(|text| Failure { status: CONFIG, text })?;
+    let to_server = match config.store.database.file() {
+        Some(_) => 0,
+        None => (lone + 1 + CONNECTIONS_BESIDE) * DESCRIPTORS_PER_CONNECTION,
+    };
+    let fit = connections_that_fit(&limits, lone, DESCRIPTORS_BESIDE + to_server);
+    limits.connections_max = fit.map_err(|text| Failure { status: CONFIG, text })?;
     let inherited = systemd::inherited_listener().map_err(|text| Failure { status: CONFIG, text })?;
     let log = Log::start(config.log_level).map_err(|error| failed(format!("cannot start the log: {error}")))?;
     log_panics(&log);
@@ -186,13 +197,13 @@ pub(super) fn serve() -> Result<(), Failure> {
 
 /// Raises the soft limit of descriptors to the hard one; the soft one is 1024 for the sake of programs that use select(2).
 /// Where even that is less than the settings can come to, returns how many connections fit: without a descriptor SQLite
-/// could not open its files, and tiny_http panics.
-fn connections_that_fit(limits: &Limits, lone: usize) -> Result<usize, String> {
+/// could not open its files, and tiny_http panics. `others` are those that neither gate nor workers need.
+fn connections_that_fit(limits: &Limits, lone: usize, others: usize) -> Result<usize, String> {
     let limit = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     let allowed = if raised.is_ok() { limit.maximum } else { limit.current };
     let Some(allowed) = allowed else { return Ok(limits.connections_max) }; // no limit
-    let beside = limits.descriptors_max(lone) - limits.connections_max + DESCRIPTORS_BESIDE;
+    let beside = limits.descriptors_max(lone) - limits.connections_max + others;
     let fit = usize::try_from(allowed).unwrap_or(usize::MAX).saturating_sub(beside);
     if fit >= CONNECTIONS_MIN.min(limits.connections_max) {
         return Ok(fit.min(limits.connections_max));
