@@ -5,7 +5,7 @@ DEVELOPMENT_SECRET := development-secret
 # The settings of `make run`, which the commands read too.
 SETTINGS := inbox.env
 
-.PHONY: help run test postgres lint bench dist deb up down logs
+.PHONY: help run test postgres lint bench fuzz dist deb up down logs
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 8
@@ -35,6 +35,25 @@ lint: ## check formatting and run clippy; any warning is an error
 
 bench: ## run the benchmarks
 	cargo bench --locked
+
+# What the compiler adds so that libFuzzer sees which branches an input takes. Stable Rust can do that much; the sanitizers
+# of nightly look for what safe Rust does not have.
+FUZZ_FLAGS = --cfg fuzzing -C codegen-units=1 -C passes=sancov-module -C llvm-args=-sanitizer-coverage-level=4 \
+    -C llvm-args=-sanitizer-coverage-inline-8bit-counters -C llvm-args=-sanitizer-coverage-pc-table \
+    -C llvm-args=-sanitizer-coverage-trace-compares
+# Of each target.
+FUZZ_SECONDS := 60
+
+fuzz: ## feed the parsers inputs that reach ever more of their code, FUZZ_SECONDS for each; needs a C++ compiler
+	cp Cargo.lock fuzz/ # the program's own crates as they are; cargo adds libFuzzer's
+	RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --release --manifest-path fuzz/Cargo.toml --target $(HOST) \
+	    --target-dir target/fuzz
+	@set -e; for seeds in fuzz/seeds/*; do target=$${seeds##*/}; log=target/fuzz/$$target.log; \
+	    mkdir -p target/fuzz/inputs/$$target; \
+	    target/fuzz/$(HOST)/release/$$target -max_total_time=$(FUZZ_SECONDS) -max_len=2000 -timeout=10 -print_final_stats=1 \
+	        -artifact_prefix=target/fuzz/$$target- target/fuzz/inputs/$$target $$seeds > $$log 2>&1 \
+	        || { tail -50 $$log; exit 1; }; \
+	    echo "$$target: $$(sed -n 's/^stat::number_of_executed_units: *//p' $$log) inputs"; done
 
 # Built for the machine that it runs on. A release for another is made there, or in an image of that architecture.
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')

@@ -14,6 +14,9 @@
 //! on, [`waiters`] are the clients that wait for messages, [`refusal`] answers what is not passed on, and [`metrics`] has
 //! the counts.
 
+#[cfg(fuzzing)]
+pub mod fuzz;
+
 mod event_loop;
 
 mod client;
