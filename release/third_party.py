@@ -27,8 +27,8 @@ MUSL = """\
 musl, the C library, is Copyright (c) 2005-2020 Rich Felker, et al., under the MIT license: https://musl.libc.org.
 """
 GLIBC = """\
-The GNU C Library is linked into the binary, under the GNU Lesser General Public License, version 2.1 or later. Who wants
-to link another one builds the program from its own sources, which are complete and under the MIT license: `make dist`.
+The GNU C Library is linked into the binary, under the GNU Lesser General Public License, version 2.1 or later. To link
+another version of it, build the program from its sources with `make dist`. They are complete, under the MIT license.
 """
 GLIBC_TEXTS = (  # Debian's, Fedora's, Arch's
     ("/usr/share/doc/libc6/copyright", "/usr/share/common-licenses/LGPL-2.1"),
@@ -78,7 +78,7 @@ def main(target, directory):
     if not standard.is_file():
         sys.exit(f"third_party: there is no {standard}; the component rustc of rustup has it")
 
-    heading = f"What is in the binary {PROGRAM} and not its own, and under which licences"
+    heading = f"Code in the binary {PROGRAM} that is not its own, and its licences"
     parts = [f"{heading}\n{'=' * len(heading)}", "The Rust standard library: THIRD-PARTY-RUST.html", SQLITE.strip()]
     without = []
     for package in crates(target):
