@@ -32,6 +32,8 @@ mod value;
 
 mod connection;
 
+mod tls;
+
 pub(super) use connection::Url;
 
 use crate::delivery::Delivery;

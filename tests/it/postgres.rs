@@ -712,3 +712,34 @@ fn where_only_a_standby_is_reachable_the_start_fails_and_says_so() {
     assert_eq!(ended.status.code(), Some(74), "{ended:?}");
     assert!(ended.stderr.contains("takes writes"), "{ended:?}");
 }
+
+/// The server's certificate has to come from a known authority, and to name the host.
+#[test]
+fn with_an_sslmode_the_connection_is_encrypted_and_the_server_authenticated() {
+    let cluster = Cluster::start(&[]);
+    let (certificate, key) = (cluster.directory.join("server.crt"), cluster.directory.join("server.key"));
+    let mut openssl = engine::command("openssl");
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"]);
+    openssl.args(["-subj", "/CN=inbox", "-addext", "subjectAltName=IP:127.0.0.1"]);
+    openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+    let made = run(openssl.arg("-out").arg(&certificate).arg("-keyout").arg(&key));
+    assert!(made.status.success(), "{made:?}");
+    cluster.sql("postgres", "ALTER SYSTEM SET ssl = on");
+    cluster.sql("postgres", "SELECT pg_reload_conf()");
+    until("it speaks TLS", || cluster.sql("postgres", "SHOW ssl") == "on");
+    let url = |host: &str, query: &str| format!("postgres://inbox@{host}:{}/postgres?{query}", cluster.port);
+    let authority = format!("sslmode=verify-full&sslrootcert={}", certificate.display());
+    let [server]: [Server; 1] = instances(&url("127.0.0.1", &authority), &[]);
+    assert_eq!(server.deliver(delivery("m1")).status, 200);
+    assert_eq!(server.message_ids(), ["m1"]);
+    let plain = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+                 WHERE application_name = 'webhook-inbox' AND NOT ssl";
+    assert_eq!(cluster.sql("postgres", plain), "0");
+    for (host, query) in [("127.0.0.1", "sslmode=require"), ("localhost", authority.as_str())] {
+        let mut command = program();
+        command.env("DATABASE_URL", url(host, query)).env("WEBHOOK_SECRET", "s").env("LISTEN_ADDR", "127.0.0.1:0");
+        let ended = run(&mut command);
+        assert_eq!(ended.status.code(), Some(74), "{ended:?}");
+        assert!(ended.stderr.contains("certificate"), "{ended:?}");
+    }
+}

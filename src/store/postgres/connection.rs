@@ -9,6 +9,7 @@
 //! 3. A call that is late is never cancelled, because cancelling a commit that waits for its standby makes it visible.
 
 use crate::mutex::UNPOISONED;
+use crate::store::postgres::tls;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
@@ -18,8 +19,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
-use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Statement};
+use tokio_postgres::config::{Host, TargetSessionAttrs};
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Socket, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 pub(super) use tokio_postgres::Row;
 pub(super) use tokio_postgres::types::ToSql;
@@ -35,6 +38,8 @@ const KEEPALIVE_TIME: Duration = Duration::from_secs(30);
 pub struct Url {
     shown: String,
     hosts: Vec<Config>,
+    /// None: the connection is not encrypted.
+    tls: Option<MakeRustlsConnect>,
     /// The host that was the primary last: it is tried first.
     primary: Arc<AtomicUsize>,
 }
@@ -57,21 +62,15 @@ pub(super) enum Fault {
 impl Url {
     /// Reads a URL as libpq knows it, which may be shown as `shown`. The fault completes a sentence and does not quote it.
     pub(in crate::store) fn parse(url: &str, shown: String) -> Result<Url, String> {
-        let config = Config::from_str(url).map_err(|error| {
+        let (url, tls) = tls::of(url)?;
+        let config = Config::from_str(&url).map_err(|error| {
             format!("which cannot be read: {}. Set it to postgres://user:password@host/database", causes(&error))
         })?;
         if config.get_hosts().is_empty() {
             return Err("which names no host. Set it to postgres://user:password@host/database".to_owned());
         }
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(
-                "which asks for TLS, which this program cannot speak to a server. Remove sslmode, and connect over \
-                        a network that nobody else is on or through a tunnel"
-                    .to_owned(),
-            );
-        }
         let hosts = (0..config.get_hosts().len()).map(|index| of_host(&config, index)).collect();
-        Ok(Url { shown, hosts, primary: Arc::default() })
+        Ok(Url { shown, hosts, tls, primary: Arc::default() })
     }
 
     /// The host that was the primary last. A connection to another one may read old things.
@@ -142,7 +141,7 @@ impl Connection {
         let mut faults = Vec::new();
         let first = url.primary();
         for index in (0..url.hosts.len()).map(|index| (first + index) % url.hosts.len()) {
-            match Connection::to(&url.hosts[index], index, settings) {
+            match Connection::to(url, index, settings) {
                 Ok(connection) => {
                     url.primary.store(index, Relaxed);
                     return Ok(connection);
@@ -155,23 +154,17 @@ impl Connection {
         Err(faults.swap_remove(refused.unwrap_or(0)))
     }
 
-    fn to(config: &Config, host: usize, settings: &str) -> Result<Connection, Fault> {
+    fn to(url: &Url, host: usize, settings: &str) -> Result<Connection, Fault> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
         let runtime = runtime.map_err(|error| Fault::Lost(format!("cannot make a runtime: {error}")))?;
         let warnings: Arc<Mutex<Vec<String>>> = Arc::default();
         let heard = Arc::clone(&warnings);
+        let config = &url.hosts[host];
         let connecting = async {
-            let (client, mut connection) = config.connect(NoTls).await?;
-            tokio::spawn(async move {
-                // An error ends the connection, and the call that waits for it reports it.
-                while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
-                    if let AsyncMessage::Notice(notice) = message
-                        && notice.severity() == "WARNING"
-                    {
-                        heard.lock().expect(UNPOISONED).push(notice.message().to_owned());
-                    }
-                }
-            });
+            let client = match &url.tls {
+                None => connect(config, NoTls, heard).await?,
+                Some(tls) => connect(config, tls.clone(), heard).await?,
+            };
             client.batch_execute(settings).await?;
             Ok(client)
         };
@@ -244,6 +237,26 @@ impl Connection {
         self.late = None;
         Some(usable)
     }
+}
+
+/// Connects, and has a task read what the server sends from then on. Its warnings go to `heard`.
+async fn connect<T>(config: &Config, tls: T, heard: Arc<Mutex<Vec<String>>>) -> Result<Client, tokio_postgres::Error>
+where
+    T: MakeTlsConnect<Socket>,
+    T::Stream: Send + 'static,
+{
+    let (client, mut connection) = config.connect(tls).await?;
+    tokio::spawn(async move {
+        // An error ends the connection, and the call that waits for it reports it.
+        while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+            if let AsyncMessage::Notice(notice) = message
+                && notice.severity() == "WARNING"
+            {
+                heard.lock().expect(UNPOISONED).push(notice.message().to_owned());
+            }
+        }
+    });
+    Ok(client)
 }
 
 impl Fault {
