@@ -223,7 +223,7 @@ impl Api {
             Ok(query) => query,
             Err(faults) => return invalid(&faults).into(),
         };
-        go_on(&mut query.selection.place, &mut query.wait, waited);
+        resume(&mut query.selection.place, &mut query.wait, waited);
         let page = match self.store.arrivals(&query.selection) {
             Ok(page) => page,
             Err(error) => return unread(&error).into(),
@@ -323,7 +323,7 @@ impl Api {
             Ok(query) => query,
             Err(faults) => return invalid(&faults).into(),
         };
-        go_on(&mut query.selection.place, &mut query.wait, waited);
+        resume(&mut query.selection.place, &mut query.wait, waited);
         let page = match self.store.statuses(&query.selection) {
             Ok(page) => page,
             Err(error) => return unread(&error).into(),
@@ -475,7 +475,7 @@ fn linked(reply: Reply, relation: &str, target: &str) -> Reply {
 }
 
 /// Has a read that is asked again look from where it was before, and wait no more at the end of its time.
-fn go_on(place: &mut Place, wait: &mut Duration, waited: Option<Waited>) {
+fn resume(place: &mut Place, wait: &mut Duration, waited: Option<Waited>) {
     if let Some(Waited { cursor, is_over, .. }) = waited {
         *place = Place::After(cursor);
         *wait = if is_over { Duration::ZERO } else { *wait };

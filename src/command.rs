@@ -188,7 +188,7 @@ fn print(text: &str) -> Result<(), Failure> {
     written.map_err(|error| Failure::failed(format!("cannot write to stdout: {error}")))
 }
 
-/// Writes a line to stderr. Nobody may read it any more, of which `eprintln!` would die.
+/// Writes a line to stderr. It may be closed; `eprintln!` would panic then.
 fn tell(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -100,7 +100,7 @@ pub struct Server {
 /// What the workers share.
 struct Work {
     tiny: Arc<tiny_http::Server>,
-    /// Whoever has it receives (invariant 1). Held while waiting for a request, and until a delivery is in the line.
+    /// The worker that has it receives (invariant 1). Held while waiting for a request, and until a delivery is in the line.
     receiving: Mutex<()>,
     line: Line<Ticket>,
     stopping: Arc<AtomicBool>,

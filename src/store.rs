@@ -65,7 +65,7 @@ pub struct Retention {
     pub statuses: Option<Duration>,
 }
 
-/// Takes what is said while a database is opened that needs work first, and of work that goes on after that: a sentence at
+/// Takes what is said while a database is opened that needs work first, and of work that continues after that: a sentence at
 /// a time, for people.
 pub type Report = Arc<dyn Fn(&str) + Send + Sync>;
 

@@ -1,2 +1,2 @@
--- Nobody is kept who has no message any more.
+-- A sender is not kept without a message.
 DELETE FROM tally_senders WHERE n = 0

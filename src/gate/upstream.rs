@@ -86,7 +86,7 @@ pub(super) enum Asker {
     Client(ClientId),
     /// The clients that wait and are listed in the request, each with the number of its wait.
     Waiters(Vec<(ClientId, u64)>),
-    /// Whoever wants to know whether the workers answer; dropped when they do not.
+    /// A thread that wants to know whether the workers answer; dropped when they do not.
     Prober(Sender<()>),
     /// The connection itself, which is being proven.
     Opening,

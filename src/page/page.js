@@ -46,7 +46,7 @@ const NAMES = { "202a": "LRE", "202b": "RLE", "202c": "PDF", "202d": "LRO", "202
 
 const hex = (character) => character.charCodeAt(0).toString(16).padStart(4, "0");
 
-/** A text of a stranger, isolated from the text around it, with marks in place of hidden characters. */
+/** A text of a stranger, isolated from the text around it, with marks for hidden characters. */
 function stranger(given, name = "bdi") {
   const text = String(given ?? "");
   const element = make(name, { dir: "auto", lang: "" });
@@ -183,7 +183,7 @@ function facts(...pairs) {
     ...known.flatMap(([name, value]) => [words("dt", "", name), make("dd", {}, shown(value))]));
 }
 
-/** Text in a box that scrolls, with escapes in place of hidden characters, and with buttons for it. */
+/** Text in a box that scrolls, with escapes for hidden characters, and with buttons for it. */
 function source(title, text, ...buttons) {
   const textContent = text.replace(HIDDEN, (found) => `\\u${hex(found)}`);
   const pre = make("pre", { tabIndex: 0, role: "group", textContent, ariaLabel: title });

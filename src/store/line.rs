@@ -1,7 +1,7 @@
 //! The line of deliveries: one thread commits them, group after group, and another one hands out what became of them.
 //!
-//! 1. Only the writer writes. It takes all that waits, up to a bound, commits it as one group and goes on at once: a
-//!    group is what arrived during the COMMIT before, and a lone delivery waits for nobody. There is no timer.
+//! 1. Only the writer writes. It takes all that waits, up to a bound, commits it as one group and continues at once: a
+//!    group is what arrived during the COMMIT before, and a lone delivery does not wait. There is no timer.
 //! 2. An outcome is handed on only after the COMMIT with its messages has returned and the log is synced, or the whole
 //!    group has failed.
 //! 3. The messages of one delivery are in one group: all are stored, or none.

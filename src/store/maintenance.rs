@@ -94,7 +94,7 @@ impl Maintenance {
         }
     }
 
-    /// All messages and deliveries, in the order in which they were stored: a delivery in place of its messages.
+    /// All messages and deliveries, in the order in which they were stored: a delivery instead of its messages.
     pub fn export_with_deliveries(&mut self) -> Result<Export<'_>, MaintenanceError> {
         match self {
             Maintenance::Sqlite(sqlite) => sqlite.export_with_deliveries().map(Export::Sqlite),
@@ -163,7 +163,7 @@ impl Maintenance {
     }
 
     /// Copies the write-ahead log of an SQLite database, in which removed messages may still stand, into the file and empties
-    /// it. False when somebody has been reading the old state for all of the time that a command waits.
+    /// it. False when another program has been reading the old state for all of the time that a command waits.
     pub fn empty_wal(&self) -> Result<bool, MaintenanceError> {
         match self {
             Maintenance::Sqlite(sqlite) => sqlite.empty_wal(),

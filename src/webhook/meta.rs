@@ -1,7 +1,7 @@
 //! Meta's WhatsApp Cloud API: `X-Hub-Signature-256` over the raw body, in which one envelope holds any number of messages
 //! and statuses, and a handshake by which Meta asks whether this is the right address.
 //!
-//! Whatever is in an authentic delivery, it is accepted: Meta would send a refused one again for seven days, and nobody
+//! Whatever is in an authentic delivery, it is accepted: Meta would send a refused one again for seven days, and no operator
 //! can change it. What is not understood is kept as it came.
 
 mod handshake;

@@ -1,6 +1,6 @@
 -- Everything at once. Only what other engines that speak the protocol have too: keys are made by the program, so there are
 -- no sequences; no triggers, no foreign keys, and no collations of columns (the statements name "C").
--- Text is as it was sent, but for U+0000 and U+0001, which are escaped (src/store/postgres/value.rs).
+-- Text is as it was sent, except for U+0000 and U+0001, which are escaped (src/store/postgres/value.rs).
 
 CREATE TABLE inbox_schema (
     only_row       boolean PRIMARY KEY DEFAULT true CHECK (only_row),

@@ -2,8 +2,8 @@
 //!
 //! 1. A commit adds a row to `commits` and touches no row that another commit touches, so that instances do not wait for
 //!    each other. What is in `commits` is added to every count that is read, so counts are exact before the fold too.
-//! 2. Whoever folds or deletes has locked the row of `inbox_state` in the same transaction. So there is one at a time over
-//!    all instances, and its numbers become visible before the next one gives higher ones: nobody who has seen a number
+//! 2. A transaction that folds or deletes has locked the row of `inbox_state`. So there is one at a time over
+//!    all instances, and its numbers become visible before the next one gives higher ones: no client that has seen a number
 //!    finds a new one below it later.
 //! 3. Each instance folds once a second, and before it reads in the order of arrival: what was acknowledged is in the answer.
 //!
@@ -51,7 +51,7 @@ impl Folder {
         self.fold_with(&mut state)
     }
 
-    /// The same for a read, which goes on without it: what is not folded gets its number later.
+    /// The same for a read, which continues without it: what is not folded gets its number later.
     pub(super) fn fold_for_read(&self) {
         let mut state = self.state.lock().expect(UNPOISONED);
         if state.failed.is_none_or(|failed| failed.elapsed() >= PAUSE) {

@@ -9,7 +9,7 @@ use crate::store::postgres::fold::{Folder, STATEMENT_TIME};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Between two folds when nobody reads in the order of arrival.
+/// Between two folds when no client reads in the order of arrival.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Between two looks for erased messages that need not be remembered any more.

@@ -16,7 +16,7 @@ use crate::timestamp::Moment;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// For a statement that looks at all rows: nobody waits for it.
+/// For a statement that looks at all rows: no request waits for it.
 const COMMAND_TIME: Duration = Duration::from_secs(3600);
 
 /// Rows of one slice of an export.
@@ -54,7 +54,7 @@ pub struct Export<'a> {
     seq: i64,
     /// The highest number when the export began: what is stored later is left out.
     seq_max: i64,
-    /// Whether a delivery stands in place of its messages.
+    /// Whether a delivery stands for its messages.
     with_deliveries: bool,
     /// Deliveries without messages that are still to be exported, the next at the end: when each was stored, and its key.
     left: Vec<(String, Vec<u8>)>,
@@ -137,7 +137,7 @@ impl Maintenance {
         Ok(Export { maintenance: self, filter, seq: 0, seq_max, with_deliveries: false, left, delivery, scratch })
     }
 
-    /// All messages and deliveries, in the order in which they were stored: a delivery in place of its messages, and one
+    /// All messages and deliveries, in the order in which they were stored: a delivery instead of its messages, and one
     /// without messages by the clock.
     pub(in crate::store) fn export_with_deliveries(&mut self) -> Result<Export<'_>, MaintenanceError> {
         let sql = include_str!("../../../sql/postgres/deliveries_without_messages.sql");
@@ -325,7 +325,7 @@ impl Export<'_> {
             self.seq = row.get(0);
             let key = row.get::<_, Option<&[u8]>>(16).filter(|_| self.with_deliveries);
             if key.is_some() && key == self.delivery.as_deref() {
-                continue; // a delivery stands in place of its messages, which follow each other
+                continue; // a delivery stands for its messages, which follow each other
             }
             self.delivery = key.map(<[u8]>::to_vec);
             if let Some(delivery) = key.map(|key| self.maintenance.delivery(key)).transpose()?.flatten() {

@@ -2,7 +2,7 @@
 //!
 //! With TLS the server is always authenticated: its certificate has to name the host, and to come from an authority that
 //! `sslrootcert` names or, without it, from one that browsers trust. libpq would accept any server for `require`; that keeps
-//! out nobody who can change what goes over the network. Without an `sslmode` nothing is encrypted.
+//! out no attacker who can change what goes over the network. Without an `sslmode` nothing is encrypted.
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;

@@ -7,7 +7,7 @@ use crate::query::{Needle, fold};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 
-/// A key: the beginning of a hash, or random. 16 bytes are as many as nobody finds two texts for.
+/// A key: the beginning of a hash, or random. With 16 bytes, two texts with the same hash cannot be found.
 pub(super) type Key = [u8; 16];
 
 /// The text as it is stored.

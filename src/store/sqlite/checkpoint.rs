@@ -1,8 +1,8 @@
 //! The checkpointer: a thread that copies the write-ahead log into the database beside the writer.
 //!
 //! Within a COMMIT, as SQLite does it by default, the copying holds up every delivery for as long as it takes, 7 ms every
-//! 350 messages. Here a second connection copies while the writer goes on to append. Only the rest that has come
-//! meanwhile is copied with the writer held, since SQLite begins the log anew only when all of it is copied.
+//! 350 messages. Here a second connection copies while the writer continues to append. Only the rest that has come
+//! meanwhile is copied with the writer held, since SQLite begins the log again only when all of it is copied.
 //!
 //! The connection is opened for each time: as long as it is open, a log that was removed cannot be made again (wal.rs).
 

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 /// sqlite3 shell and a backup, short enough for a sender that waits for its answer.
 const BUSY_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Between two attempts to get the lock. The connection is free meanwhile, so reads go on.
+/// Between two attempts to get the lock. The connection is free meanwhile, so reads continue.
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 /// Commits deliveries as one group: all of them, or none. `join` adds those that wait, each time that

@@ -1,12 +1,12 @@
 //! Which state of the database the tally is about, and how it follows when that is not the present one.
 //!
 //! 1. The tally is of the messages up to one `seq`, as they were at one entry of the journal (0003_arrivals.sql).
-//! 2. Commits of this connection are counted as they are made, as long as nobody else has written.
+//! 2. Commits of this connection are counted as they are made, as long as no other program has written.
 //! 3. `PRAGMA data_version` says when another connection has. Then the entries of the journal that came since are
-//!    followed first, but for those about messages that were not counted yet; and only when all are, the messages with a
+//!    followed first, except those about messages that were not counted yet; and only when all are, the messages with a
 //!    higher `seq` are counted, as they are now. So none is counted twice.
-//! 4. Following goes in steps, with the turn given up in between: however much there is, ingest goes on.
-//! 5. When the file has become another database, by `.restore` of the sqlite3 shell for example, all is counted anew
+//! 4. Following goes in steps, with the turn given up in between: however much there is, ingest continues.
+//! 5. When the file has become another database, by `.restore` of the sqlite3 shell for example, all is counted again
 //!    (turn.rs). It is noticed by the stamp, which this service changes about a second after every change, and by numbers
 //!    that are lower than they were.
 
@@ -23,7 +23,7 @@ const STEP_ROWS: i64 = 4096;
 pub(super) struct Count {
     /// Exact when [`Count::is_exact`] says so.
     pub(super) tally: Tally,
-    /// None: nothing is known, all is to be counted anew.
+    /// None: nothing is known, all is to be counted again.
     counted: Option<Counted>,
 }
 
@@ -47,7 +47,7 @@ pub(super) enum Followed {
     Exact,
     /// There is more to follow.
     Partly,
-    /// All has to be counted anew.
+    /// All has to be counted again.
     Lost,
 }
 
@@ -138,7 +138,7 @@ impl Counted {
             return Ok(Followed::Partly);
         }
         if self.entry < seen.entry {
-            return Ok(Followed::Lost); // somebody has removed entries
+            return Ok(Followed::Lost); // another program has removed entries
         }
         if self.append(tally, connection)? == STEP_ROWS {
             return Ok(Followed::Partly);

@@ -32,7 +32,7 @@ pub(super) enum Look<T> {
     Answer(T),
     /// The counts are not exact yet; this was a step towards it.
     NotYet,
-    /// All has to be counted anew.
+    /// All has to be counted again.
     Lost,
 }
 
@@ -72,7 +72,7 @@ impl Database {
         Ok(false)
     }
 
-    /// Changes the stamp after a change, so that a backup of before is told from this database (count.rs).
+    /// Changes the stamp after a change, so that an earlier backup can be recognised as one (count.rs).
     pub(super) fn stamp(&mut self) -> rusqlite::Result<()> {
         if !self.count.is_unstamped(data_version(&self.connection)?) {
             return Ok(());
@@ -104,7 +104,7 @@ impl Database {
         deleted
     }
 
-    /// Writes within one transaction what is no message.
+    /// Writes within one transaction anything other than messages.
     pub(super) fn write_index<T>(
         &mut self,
         write: impl FnOnce(&Connection) -> rusqlite::Result<T>,

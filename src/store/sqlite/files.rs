@@ -1,6 +1,6 @@
 //! The files of an open database as other programs see them: whether they still have their names, and may be written.
 //!
-//! The service keeps its files open, so it would go on with files that were moved, removed or replaced, and what it
+//! The service keeps its files open, so it would continue with files that were moved, removed or replaced, and what it
 //! stored in them would be gone after a restart. These checks need no lock and no connection: some calls of stat(2) and
 //! access(2), about a microsecond each.
 
@@ -37,7 +37,7 @@ impl Files {
         Ok(Files { database: database.to_owned(), log: log.into(), directory })
     }
 
-    /// Fails when the file has been moved, removed or replaced: this connection still has the old one, and nobody would
+    /// Fails when the file has been moved, removed or replaced: this connection still has the old one, and no later reader would
     /// find again what it stored there.
     pub(super) fn check_database(&self, open: FileId) -> rusqlite::Result<()> {
         if FileId::of(&self.database) == Some(open) {

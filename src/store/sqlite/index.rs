@@ -4,7 +4,7 @@
 //! 2. Where the index is older than a text, another program has changed it, and a trigger has taken the group out of the
 //!    index. The next step builds it again.
 //! 3. What is built is written in several transactions, so that none is long, under a random number: if that is gone at the
-//!    end, somebody has changed a text meanwhile, or restored another database.
+//!    end, another program has changed a text meanwhile, or restored another database.
 
 use crate::query::{Needle, fold};
 use crate::store::ReadError;
@@ -75,7 +75,7 @@ fn look(
     Ok(None)
 }
 
-/// Adds a range, which may be empty, or go on where the last one ends.
+/// Adds a range, which may be empty, or continue where the last one ends.
 fn add(ranges: &mut Vec<RangeInclusive<i64>>, range: RangeInclusive<i64>) {
     if range.is_empty() {
         return;
@@ -86,7 +86,7 @@ fn add(ranges: &mut Vec<RangeInclusive<i64>>, range: RangeInclusive<i64>) {
     }
 }
 
-/// Builds a group. It is not in the index afterwards if somebody has changed a text of it meanwhile.
+/// Builds a group. It is not in the index afterwards if another program has changed a text of it meanwhile.
 pub(super) fn build(turns: &Turns, group: i64) -> Result<(), ReadError> {
     let state = fastrand::i64(1..);
     turns.take(Side::Read).write_index(|connection| {

@@ -1,4 +1,4 @@
-//! The keeper: a thread that follows what other programs change, also while nobody asks, stamps the database after a
+//! The keeper: a thread that follows what other programs change, also while no request comes, stamps the database after a
 //! change, and removes from the journal what is followed. The journal has senders, so one that is erased must not stay in
 //! it. It deletes what arrived longer ago than is to be kept, and builds the index of `q` (index.rs).
 

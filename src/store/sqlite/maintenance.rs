@@ -1,8 +1,8 @@
 //! What the commands do with the database, each in a process of its own beside a service that may be running.
 //!
-//! Nothing here waits for the service to stop, and nothing holds it up for long: reads block nobody in WAL mode, and
+//! Nothing here waits for the service to stop, and nothing holds it up for long: reads block no other connection in WAL mode, and
 //! writes go in transactions of at most about [`TRANSACTION_TIME`], with a pause after as much. The running service
-//! notices by `PRAGMA data_version`, and counts what was appended, or everything anew.
+//! notices by `PRAGMA data_version`, and counts what was appended, or everything again.
 
 mod backup;
 

@@ -8,7 +8,7 @@
 
 use std::ops::{Range, RangeInclusive};
 
-/// Messages of a block have the same seq but for the lower bits. A block is what a search reads where it may find
+/// Messages of a block have the same seq except for the lower bits. A block is what a search reads where it may find
 /// something.
 const BLOCK: i64 = 128;
 

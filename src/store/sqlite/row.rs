@@ -78,7 +78,7 @@ pub(super) fn finish(mut rows: Vec<Placed>, total: u64, limit: usize) -> Page {
     Page { items: rows.into_iter().map(|placed| placed.item).collect(), total, next }
 }
 
-/// A place in one of the indexes by time. Reading goes on behind it.
+/// A place in one of the indexes by time. Reading continues behind it.
 #[derive(Clone, Debug)]
 pub(super) struct Position {
     pub(super) moment: Moment,

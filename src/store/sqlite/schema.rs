@@ -196,12 +196,12 @@ fn prepare(connection: &mut Connection, path: &Path, report: &Report) -> Result<
     connection.progress_handler(0, None::<fn() -> bool>).map_err(sqlite)?;
     set(connection, "secure_delete", "1")?; // the journal has senders, who may be erased
     append_silently(connection).map_err(sqlite)?;
-    // From now on nobody waits inside SQLite, where the mutex is held: commit.rs waits outside.
+    // From now on no thread waits inside SQLite, where the mutex is held: commit.rs waits outside.
     connection.busy_timeout(Duration::ZERO).map_err(sqlite)
 }
 
 /// Turns the triggers off that count what other programs do (0002_moments.sql), for a connection that only appends:
-/// whoever counts notices that by the highest rowid.
+/// the next count notices that by the highest rowid.
 pub(super) fn append_silently(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false).map(|_| ())
 }
@@ -264,7 +264,7 @@ fn report_regularly(connection: &mut Connection, report: &Report) -> rusqlite::R
             next += REPORT_PAUSE;
             report(&format!("the schema is being brought up to date, {} s so far", begun.elapsed().as_secs()));
         }
-        false // go on
+        false // continue
     };
     connection.progress_handler(CLOCK_STEPS, Some(look))
 }

@@ -1,6 +1,6 @@
 //! The counts that /messages and /stats need, kept in memory so that no read counts rows.
 //!
-//! Built in one pass over an index, and updated with each COMMIT; count.rs says how they stay exact whoever else writes.
+//! Built in one pass over an index, and updated with each COMMIT; count.rs says how they stay exact when other programs write.
 //! They take 160 KiB for the times of all, 14 MiB for a million senders (senders.rs), and 10 KiB more for each frequent
 //! one, of which 10,000,000 messages have at most 2,441.
 
@@ -225,7 +225,7 @@ mod tests {
                 tally.add(&sender, us);
                 messages.push((sender, us));
             }
-            assert!(!tally.remove("+777", 0), "nobody's");
+            assert!(!tally.remove("+777", 0), "a sender without messages");
             for message in &messages {
                 let insert = "INSERT INTO messages (from_msisdn, ts_us, ts_ns) VALUES (?1, ?2, 0)";
                 database.execute(insert, (&message.0, message.1)).unwrap();

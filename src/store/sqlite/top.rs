@@ -1,7 +1,7 @@
 //! The senders with the most messages, kept up while counts rise and fall.
 //!
 //! More are listed than are asked for, and of those that are not it is only known that none of them has a better place
-//! than `floor`. So a listed one may fall for long before the list has to be made anew.
+//! than `floor`. So a listed one may fall for long before the list has to be made again.
 
 use crate::store::sqlite::senders::{Part, Senders};
 use std::cmp::Reverse;

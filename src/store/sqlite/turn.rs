@@ -37,7 +37,7 @@ pub(super) struct Turns {
     freed: [Condvar; 2],
     /// Taken only by who has the turn, so never contended; it is held for as long as the turn.
     database: Mutex<Database>,
-    /// Held while all is counted anew.
+    /// Held while all is counted again.
     counting: Mutex<()>,
 }
 
@@ -103,7 +103,7 @@ impl Turns {
         }
     }
 
-    /// Counts all messages on a connection of its own, so that ingest and other reads go on meanwhile.
+    /// Counts all messages on a connection of its own, so that ingest and other reads continue meanwhile.
     fn count_anew(&self) -> Result<(), ReadError> {
         let (database, file) = {
             let turn = self.take(Side::Read);
@@ -123,7 +123,7 @@ impl Turns {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.database = None; // before the turn passes on, so that the mutex is free for whoever gets it
+        self.database = None; // before the turn passes on, so that the mutex is free for the thread that gets it
         if self.side == Side::Read {
             metrics::READ_HOLD_SECONDS.observe(self.taken.elapsed().as_secs_f64());
         }

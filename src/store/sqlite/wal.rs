@@ -1,9 +1,9 @@
-//! The write-ahead log, which the service syncs itself: after each COMMIT, before any outcome is told.
+//! The write-ahead log, which the service syncs itself: after each COMMIT, before any outcome is reported.
 //!
 //! With `synchronous=FULL` SQLite does so within the COMMIT: it writes the frames, syncs them, and only then says in the
 //! wal-index that they count. A service that is killed while it syncs, where most of the time goes, leaves whole frames
 //! that do not count, and as long as another program keeps the database open, SQLite writes over them. That loses nothing,
-//! since nobody was told. But Litestream reads the log itself: it has copied those frames and goes on behind them, and its
+//! since no sender got a 200. But Litestream reads the log itself: it has copied those frames and continues behind them, and its
 //! replica is malformed from then on, which shows when it is restored. Killed under load and started again, 10 of 12
 //! replicas were (tests/deploy/litestream.py).
 //!
@@ -77,7 +77,7 @@ impl Wal {
 
     /// Makes a new log when the name of this one has been removed. SQLite still has the file, so all of it is copied into
     /// the database first, and nothing is lost from then on, whatever the rest does. A program that has the database open
-    /// would go on with the old log; then SQLite does not change the mode, and this fails until that program has ended.
+    /// would continue with the old log; then SQLite does not change the mode, and this fails until that program has ended.
     pub(super) fn renew(&mut self, connection: &mut Connection, path: &Path) -> rusqlite::Result<()> {
         let renewed = self.prove(connection).and_then(|()| {
             let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
@@ -126,7 +126,7 @@ impl Wal {
 
     /// After the COMMIT: what was written so far is on disk, by whomever; so for a group of duplicates too, which a
     /// service that was killed may have left in the log without a sync. When this fails the messages are in the database
-    /// nevertheless, and perhaps lost with a power cut, so nobody may be told that they are stored; once they are sent
+    /// nevertheless, and perhaps lost with a power cut, so no sender may get a 200 for them; once they are sent
     /// again they are duplicates, and by then on disk.
     pub(super) fn sync(&mut self) -> rusqlite::Result<()> {
         let synced = self.file.sync_data();

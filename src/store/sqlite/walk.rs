@@ -99,7 +99,7 @@ struct Walk<'a> {
 
 /// A page that is being read.
 struct Reading {
-    /// Reading goes on behind this.
+    /// Reading continues behind this.
     at: Position,
     /// With a sender: the moment that is being read along messages_by_moment.
     crowd: Option<Moment>,

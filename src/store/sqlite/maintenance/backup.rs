@@ -19,9 +19,9 @@ impl Maintenance {
         mut copied: impl FnMut(u64, u64),
     ) -> Result<Vec<String>, MaintenanceError> {
         let mut copy = Connection::open(into)?;
-        // Nobody trusts the file before it has its name, and before that it is synced as a whole.
+        // The file is not trusted before it has its name, and before that it is synced as a whole.
         copy.pragma_update(None, "synchronous", 0)?;
-        // A write by another process would make the copying begin anew, and under load it would never end. Within a
+        // A write by another process would make the copying begin again, and under load it would never end. Within a
         // read transaction the source does not change.
         let snapshot = self.connection.transaction()?;
         snapshot.pragma_query_value(None, "schema_version", |row| row.get::<_, i64>(0))?; // now it has begun

@@ -157,7 +157,7 @@ impl Maintenance {
     }
 
     /// Copies the write-ahead log, in which removed messages may still stand, into the database and empties it. False
-    /// when somebody has been reading the old state for all of the time that a command waits.
+    /// when another program has been reading the old state for all of the time that a command waits.
     pub(in crate::store) fn empty_wal(&self) -> Result<bool, MaintenanceError> {
         let deadline = Instant::now() + LOCK_PATIENCE;
         loop {

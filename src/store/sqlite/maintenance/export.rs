@@ -50,7 +50,7 @@ impl Maintenance {
         Ok(self.begin(filter, 0)?)
     }
 
-    /// All messages and deliveries, in the order in which they were stored: a delivery in place of its messages.
+    /// All messages and deliveries, in the order in which they were stored: a delivery instead of its messages.
     pub(in crate::store) fn export_with_deliveries(&self) -> Result<Export<'_>, MaintenanceError> {
         let sql = include_str!("../../../../sql/sqlite/last_delivery.sql");
         let mut export = self.begin(Filter::default(), 0)?;
