@@ -16,8 +16,9 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROGRAM = "webhook-inbox"
 TEXTS = re.compile(r"(LICEN[CS]E|UNLICENSE|COPYING|COPYRIGHT|NOTICE)", re.IGNORECASE)
-# Where a crate leaves the choice, it is taken under MIT. These are then the texts of the others, or only list the choice.
-NOT_CHOSEN = re.compile(r"(LICENSE-APACHE|UNLICENSE|COPYING|COPYRIGHT|LICENSE)(-Apache.*)?$", re.IGNORECASE)
+# Where a crate leaves the choice, it is taken under MIT. The others are then not passed on, nor is what lists the choice.
+MIT = re.compile(r"LICENSE[-_]MIT(\.\w+)?$", re.IGNORECASE)
+NOT_CHOSEN = re.compile(r"(LICENSE([-_](APACHE|BOOST|ZLIB).*)?|UNLICENSE|COPYING|COPYRIGHT)(\.\w+)?$", re.IGNORECASE)
 
 SQLITE = """\
 libsqlite3-sys contains SQLite, whose authors have dedicated its code to the public domain:
@@ -38,8 +39,12 @@ GLIBC_TEXTS = (  # Debian's, Fedora's, Arch's
 
 
 def crates(target):
-    """The crates whose code is in the binary, by name: from what cargo resolves for the target, without what only builds."""
-    command = ["cargo", "metadata", "--locked", "--offline", "--format-version=1", "--features=postgres", f"--filter-platform={target}"]
+    """The crates whose code is in one of the binaries, by name: what cargo resolves for the target, and not only builds with.
+
+    It may be one too many: cargo resolves for all features that a crate could get by another.
+    """
+    command = ["cargo", "metadata", "--locked", "--offline", "--format-version=1", "--features=postgres",
+               f"--filter-platform={target}"]
     metadata = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=60).stdout)
     packages = {package["id"]: package for package in metadata["packages"]}
     nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
@@ -57,7 +62,7 @@ def license_texts(package):
     """The texts to pass on, of the files in the crate's own sources."""
     directory = pathlib.Path(package["manifest_path"]).parent
     files = sorted(path for path in directory.iterdir() if path.is_file() and TEXTS.match(path.name))
-    if any(path.name.upper() == "LICENSE-MIT" for path in files):
+    if any(MIT.match(path.name) for path in files):
         files = [path for path in files if not NOT_CHOSEN.match(path.name)]
     return [path.read_text(encoding="utf-8").strip() for path in files]
 
@@ -78,7 +83,7 @@ def main(target, directory):
     if not standard.is_file():
         sys.exit(f"third_party: there is no {standard}; the component rustc of rustup has it")
 
-    heading = f"Code in the binary {PROGRAM} that is not its own, and its licences"
+    heading = f"Code in {PROGRAM} and {PROGRAM}-postgres that is not their own, and its licences"
     parts = [f"{heading}\n{'=' * len(heading)}", "The Rust standard library: THIRD-PARTY-RUST.html", SQLITE.strip()]
     without = []
     for package in crates(target):
@@ -88,7 +93,7 @@ def main(target, directory):
         title = f"{package['name']} {package['version']}: {package['license']}"
         parts += [f"{title}\n{'-' * len(title)}", *texts]
     if without:
-        sys.exit(f"third_party: no licence is in the sources of {', '.join(without)}: add it by hand, or use another crate")
+        sys.exit(f"third_party: no licence is in the sources of {', '.join(without)}. Add it, or use another crate.")
     parts += [f"The C library\n{'-' * 13}", c_library(target)]
 
     directory = pathlib.Path(directory)

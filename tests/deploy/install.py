@@ -84,13 +84,15 @@ def unpack(tarball, directory):
 
 
 def check_third_party(text):
-    """Each crate of the locked dependencies that cargo links into the binary has its licence there."""
-    command = ["cargo", "tree", "--locked", "--offline", "--edges=normal", "--prefix=none", "--format={p}"]
+    """Each crate of the locked dependencies that cargo links into one of the binaries has its licence there."""
+    command = ["cargo", "tree", "--locked", "--offline", "--features=postgres", "--edges=normal", "--prefix=none",
+               "--format={p}"]
     tree = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=60).stdout
     crates = {" ".join(line.split()[:2]) for line in tree.splitlines()} - {""}
     listed = {f"{name} v{version}" for name, version in re.findall(r"^(\S+) ([0-9]\S*): .+\n-+$", text, re.MULTILINE)}
     own = {crate for crate in crates if crate.startswith("webhook-inbox ")}
-    check_equal(sorted(listed), sorted(crates - own), "THIRD-PARTY.txt has every crate")
+    check(len(crates) > 50, "cargo names the crates", crates)
+    check_equal(sorted(crates - own - listed), [], "THIRD-PARTY.txt lacks no crate")
     for license in ("Permission is hereby granted", "This software is provided 'as-is'", "UNICODE LICENSE V3", "SQLite"):
         check(license in text, f"THIRD-PARTY.txt says: {license}")
 
