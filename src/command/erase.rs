@@ -94,13 +94,13 @@ fn mentions(text: &str, name: &str) -> bool {
 
 /// Whether a name stands somewhere as a whole: the digits of a number may be a part of another person's longer number.
 fn stands_in(bytes: &[u8], name: &str) -> bool {
-    let (name, goes_on): (_, fn(&u8) -> bool) = match name.strip_prefix('+') {
+    let (name, continues): (_, fn(&u8) -> bool) = match name.strip_prefix('+') {
         Some(digits) => (digits, u8::is_ascii_digit),
         None => (name, u8::is_ascii_alphanumeric),
     };
     memchr::memmem::find_iter(bytes, name).any(|at| {
         let (before, after) = (bytes[..at].last(), bytes.get(at + name.len()));
-        !before.into_iter().chain(after).any(goes_on)
+        !before.into_iter().chain(after).any(continues)
     })
 }
 

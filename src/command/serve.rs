@@ -101,7 +101,7 @@ pub(super) fn serve() -> Result<(), Failure> {
     })?;
     refusals::keep_at_most(config.keep_refused);
     let stopping = Arc::new(AtomicBool::new(false));
-    let anybody_reads = matches!(config.access, Access::Hosts(_));
+    let every_client_reads = matches!(config.access, Access::Hosts(_));
     let log_in = match &config.access {
         Access::Token(token) if config.page => {
             let log_in = LogIn::new(token.clone());
@@ -159,7 +159,7 @@ pub(super) fn serve() -> Result<(), Failure> {
     for warning in config.warnings {
         log.event(Level::Warning, &warning, json!({}));
     }
-    if anybody_reads && !address.ip().to_canonical().is_loopback() {
+    if every_client_reads && !address.ip().to_canonical().is_loopback() {
         let message =
             "every client that reaches this address can read all messages; set READ_TOKEN, or listen on 127.0.0.1";
         log.event(Level::Warning, message, json!({ "address": address.to_string() }));

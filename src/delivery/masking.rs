@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn the_items_that_mention_somebody_become_blank_and_the_others_keep_their_places() {
+    fn the_items_that_mention_a_person_become_blank_and_the_others_keep_their_places() {
         for (body, expected) in [
             (r#"{"a":["12025550143","x"]}"#, Some(r#"{"a":[{} ,"x"]}"#)),
             (r#"{"m":[{"from":"12025550143"},{"from":"1"}]}"#, Some(r#"{"m":[{} ,{"from":"1"}]}"#)),

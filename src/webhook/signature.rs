@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn either_secret_verifies_and_which_it_was_is_told() {
+    fn either_secret_verifies_and_which_it_was_is_reported() {
         use MatchedSecret::{Current, Previous};
         for (current, previous, matched) in [
             (KEY, None, Some(Current)),

@@ -192,7 +192,7 @@ fn foreign_change(two: &mut Two) {
 }
 
 #[test]
-fn totals_and_stats_are_those_of_sql_whoever_writes() {
+fn totals_and_stats_are_those_of_sql_when_others_write() {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     fastrand::seed(seed);
@@ -375,7 +375,7 @@ fn the_instant_that_the_schema_gives_a_row_is_that_of_the_program() {
 }
 
 #[test]
-fn a_seq_is_never_given_twice_whoever_deletes_and_after_a_vacuum() {
+fn a_seq_is_never_given_twice_not_after_a_deletion_nor_a_vacuum() {
     let two = Two::open();
     let seqs = || -> Vec<i64> {
         let mut statement = two.other.prepare("SELECT seq FROM messages ORDER BY seq").unwrap();
@@ -442,7 +442,7 @@ fn arrivals_are_found_once_in_their_order_however_little_is_looked_at_in_one_cal
 }
 
 #[test]
-fn who_follows_with_a_filter_misses_nothing_whoever_writes() {
+fn a_follower_with_a_filter_misses_nothing_when_others_write() {
     use crate::query::arrivals::{Filter, Selection};
     use crate::query::order::Place;
     fastrand::seed(42);

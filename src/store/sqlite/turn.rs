@@ -95,7 +95,7 @@ impl Turns {
                 Look::Answer(answer) => return Ok(answer),
                 Look::NotYet => {}
                 Look::Lost => match self.counting.try_lock() {
-                    Ok(_counting) => self.count_anew()?,
+                    Ok(_counting) => self.count_again()?,
                     Err(_) => std::thread::sleep(COUNTING_PAUSE), // another thread counts
                 },
             }
@@ -104,7 +104,7 @@ impl Turns {
     }
 
     /// Counts all messages on a connection of its own, so that ingest and other reads continue meanwhile.
-    fn count_anew(&self) -> Result<(), ReadError> {
+    fn count_again(&self) -> Result<(), ReadError> {
         let (database, file) = {
             let turn = self.take(Side::Read);
             if turn.count.followed().is_some() {
