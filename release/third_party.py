@@ -16,7 +16,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROGRAM = "webhook-inbox"
 TEXTS = re.compile(r"(LICEN[CS]E|UNLICENSE|COPYING|COPYRIGHT|NOTICE)", re.IGNORECASE)
-# Where a crate leaves the choice, it is taken under MIT. The others are then not passed on, nor is what lists the choice.
+# Where a crate leaves the choice, it is taken under MIT. The others are not passed on then, nor what lists them.
 MIT = re.compile(r"LICENSE[-_]MIT(\.\w+)?$", re.IGNORECASE)
 NOT_CHOSEN = re.compile(r"(LICENSE([-_](APACHE|BOOST|ZLIB).*)?|UNLICENSE|COPYING|COPYRIGHT)(\.\w+)?$", re.IGNORECASE)
 
@@ -39,9 +39,9 @@ GLIBC_TEXTS = (  # Debian's, Fedora's, Arch's
 
 
 def crates(target):
-    """The crates whose code is in one of the binaries, by name: what cargo resolves for the target, and not only builds with.
+    """The crates whose code is in one of the binaries, by name: what cargo resolves for the target, except build tools.
 
-    It may be one too many: cargo resolves for all features that a crate could get by another.
+    There may be one too many: cargo resolves features that end up unused.
     """
     command = ["cargo", "metadata", "--locked", "--offline", "--format-version=1", "--features=postgres",
                f"--filter-platform={target}"]
@@ -55,7 +55,8 @@ def crates(target):
             found.add(crate)
             links = nodes[crate]["deps"]
             reached += [link["pkg"] for link in links if any(kind["kind"] is None for kind in link["dep_kinds"])]
-    return sorted((packages[crate] for crate in found if packages[crate]["name"] != PROGRAM), key=lambda p: p["name"])
+    linked = [packages[crate] for crate in found if packages[crate]["name"] != PROGRAM]
+    return sorted(linked, key=lambda package: (package["name"], package["version"]))
 
 
 def license_texts(package):

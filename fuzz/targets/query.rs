@@ -1,4 +1,4 @@
-//! A cursor on the first line and a query string on the second: a link to the next page is accepted, and has the cursor.
+//! A cursor on the first line and a query string on the second: a link to the next page has the cursor.
 
 #![no_main]
 

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Packs an unpacked release into a .deb: release/deb/build.sh RELEASE VERSION PACKAGE.deb
 #
-# The layout is Debian's, not that of install.sh: the program is in /usr/bin and the units in /usr/lib/systemd/system. The
-# binary is static, so the package depends on nothing. SOURCE_DATE_EPOCH dates everything in it.
+# The layout is Debian's, not that of install.sh: the program is in /usr/bin, the units are in /usr/lib/systemd/system.
+# The binary is static, so the package depends on nothing. SOURCE_DATE_EPOCH dates everything in it.
 
 set -eu
 

@@ -5,7 +5,7 @@ use super::body::Chunked;
 use super::head::{Framing, Parser};
 use super::refusal::Rejection;
 
-/// Reads a request in one piece, and in pieces as long as its first byte says, and panics unless the outcome is the same.
+/// Reads a request in one piece, and in pieces as long as its first byte says. Panics unless the outcome is the same.
 pub fn request(input: &[u8]) {
     let Some((&piece, input)) = input.split_first() else { return };
     let limits = Limits { body_bytes_max: 1000, head_bytes_max: 400, fields_max: 8, ..Limits::DEFAULT };

@@ -2,8 +2,8 @@
 
 Usage: python3 tests/deploy/deb.py PATH_OF_THE_UNPACKED_RELEASE
 
-All of it in a root directory of its own, in a mount namespace: `dpkg --root` runs the package's scripts in it, where there
-are the few programs that they call, and a stand-in for systemctl that writes down what it was asked. Needs root. Seconds.
+All of it in a root directory of its own, in a mount namespace: `dpkg --root` runs the package's scripts in it. It has
+the few programs that they call, and a stand-in for systemctl that writes down what it was asked. Needs root. Seconds.
 """
 
 import gzip
@@ -119,7 +119,8 @@ def without_systemd(machine, package, newer):
     check_equal({name for name in machine.files() if not name.startswith(DATABASE)}, {SECRET, SETTINGS},
                 "settings and secret are left")
     machine.dpkg("--install", package)
-    check_equal(((root / SECRET).read_text(), (root / SETTINGS).read_text()), (secret, settings), "both are as they were")
+    kept = ((root / SECRET).read_text(), (root / SETTINGS).read_text())
+    check_equal(kept, (secret, settings), "both are as they were")
     check_equal(machine.program("export"), exported, "so are the messages")
     operators = root / "etc/webhook-inbox/read-token"
     operators.write_text("an operator's own")

@@ -93,8 +93,8 @@ def check_third_party(text):
     own = {crate for crate in crates if crate.startswith("webhook-inbox ")}
     check(len(crates) > 50, "cargo names the crates", crates)
     check_equal(sorted(crates - own - listed), [], "THIRD-PARTY.txt lacks no crate")
-    for license in ("Permission is hereby granted", "This software is provided 'as-is'", "UNICODE LICENSE V3", "SQLite"):
-        check(license in text, f"THIRD-PARTY.txt says: {license}")
+    for words in ("Permission is hereby granted", "This software is provided 'as-is'", "UNICODE LICENSE V3", "SQLite"):
+        check(words in text, f"THIRD-PARTY.txt says: {words}")
 
 
 def check_service(root, directory):
