@@ -743,3 +743,55 @@ fn with_an_sslmode_the_connection_is_encrypted_and_the_server_authenticated() {
         assert!(ended.stderr.contains("certificate"), "{ended:?}");
     }
 }
+
+/// Without statistics and with few rows the planner reads tables whole; here it may only where no index would do.
+#[test]
+fn no_statement_reads_a_large_table_whole_unless_the_reason_is_known() {
+    let large = ["messages", "arrivals", "deliveries", "statuses", "status_arrivals"];
+    let allowed = [
+        ("counts.sql", "check, a command"),
+        ("count_statuses.sql", "a command; recipients have no index"),
+        ("statuses_of_person.sql", "a command; recipients have no index"),
+        ("deliveries_without_messages.sql", "export --raw, a command"),
+    ];
+    // What is asked for most: a page, the page of a sender, arrivals after a cursor.
+    let page = "NULL, NULL, NULL, NULL, 5, 0::smallint, 'm', 0, 51";
+    let of_sender = "'+1', NULL, NULL, NULL, 5, 0::smallint, NULL, 0, 51";
+    let arrivals = "1, 2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 51, 1000";
+    let given = [("page.sql", page), ("page.sql", of_sender), ("arrivals_after.sql", arrivals)];
+    let unplanned =
+        ["settings.sql", "version.sql", "set_version.sql", "migration_lock.sql", "is_migrated.sql", "size.sql"];
+    let directory = Directory::new();
+    let [_server]: [Server; 1] = instances(&postgres_url(&directory.database()), &[]);
+    let database = Database::postgres(directory.database());
+    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/sql/postgres")).unwrap();
+    let mut planned = 0;
+    for path in files.map(|file| file.unwrap().path()).filter(|path| path.is_file()) {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if unplanned.contains(&name.as_str()) {
+            continue;
+        }
+        let sql = std::fs::read_to_string(&path).unwrap();
+        let count = (1..50).take_while(|number| sql.contains(&format!("${number}"))).count();
+        let nulls = vec!["NULL"; count].join(", ");
+        let known = given.iter().filter(|(file, _)| *file == name).map(|(_, parameters)| *parameters);
+        let all: Vec<&str> = known.collect();
+        for parameters in if all.is_empty() { vec![nulls.as_str()] } else { all } {
+            let execute =
+                if count == 0 { "EXECUTE statement".to_owned() } else { format!("EXECUTE statement({parameters})") };
+            // A statement that a NULL makes empty is planned as the service plans it only with a plan for any value.
+            let mode = if parameters == nulls { "force_generic_plan" } else { "force_custom_plan" };
+            let plan = database.text(&format!(
+                "SET enable_seqscan = off; SET plan_cache_mode = {mode}; PREPARE statement AS {sql}; EXPLAIN {execute}"
+            ));
+            planned += 1;
+            let whole =
+                plan.lines().find(|line| large.iter().any(|table| line.contains(&format!("Seq Scan on {table} "))));
+            // One plan for any value cannot use an index for a filter that may be absent: the service plans each time.
+            let is_optional = sql.contains("IS NULL OR");
+            let is_known = allowed.iter().any(|(file, _)| *file == name) || (is_optional && parameters == nulls);
+            assert!(whole.is_none() || is_known, "{name}: {}\n{plan}", whole.unwrap_or_default());
+        }
+    }
+    assert!(planned > 30, "only {planned} were planned");
+}

@@ -33,6 +33,10 @@ const CONNECT_TIME: Duration = Duration::from_secs(2);
 /// Keeps a connection over which nothing goes known to the firewalls in between, and ends one whose server is gone.
 const KEEPALIVE_TIME: Duration = Duration::from_secs(30);
 
+/// For the machine of the server to acknowledge what was sent: one that is gone breaks the connection, while a server that
+/// is busy or frozen does not.
+const UNACKNOWLEDGED_TIME: Duration = Duration::from_secs(10);
+
 /// Which server, with which database and user. Shared by all connections.
 #[derive(Clone)]
 pub struct Url {
@@ -106,7 +110,8 @@ fn of_host(config: &Config, index: usize) -> Config {
         .ssl_mode(config.get_ssl_mode())
         .channel_binding(config.get_channel_binding())
         .target_session_attrs(TargetSessionAttrs::ReadWrite)
-        .keepalives_idle(KEEPALIVE_TIME);
+        .keepalives_idle(KEEPALIVE_TIME)
+        .tcp_user_timeout(UNACKNOWLEDGED_TIME);
     of_host
 }
 
@@ -170,7 +175,14 @@ impl Connection {
         };
         // A timer needs the runtime from its beginning on, so it is made in there.
         let connected = runtime.block_on(async { tokio::time::timeout(CONNECT_TIME, connecting).await });
-        let client = connected.map_err(|_| Fault::Late(CONNECT_TIME))?.map_err(|error| Fault::from(&error))?;
+        let connected = connected.map_err(|_| Fault::Late(CONNECT_TIME));
+        let client = match connected.and_then(|connected| connected.map_err(|error| Fault::from(&error))) {
+            Ok(client) => client,
+            Err(fault) => {
+                runtime.shutdown_background(); // a name that is still being looked up would hold this thread up
+                return Err(fault);
+            }
+        };
         Ok(Connection { runtime, client: Arc::new(client), warnings, prepared: HashMap::new(), host, late: None })
     }
 
