@@ -744,6 +744,30 @@ fn with_an_sslmode_the_connection_is_encrypted_and_the_server_authenticated() {
     }
 }
 
+/// While instances are upgraded one by one, the first new one migrates, and the old ones go on.
+#[test]
+fn an_instance_serves_on_a_newer_schema_as_long_as_that_allows_it() {
+    let directory = Directory::new();
+    let url = postgres_url(&directory.database());
+    let [server]: [Server; 1] = instances(&url, &[]);
+    let database = Database::postgres(directory.database());
+    database.run("UPDATE inbox_schema SET version = 1000");
+    assert_eq!(server.deliver(delivery("m1")).status, 200);
+    let [other]: [Server; 1] = instances(&url, &[]);
+    assert_eq!(other.message_ids(), ["m1"]);
+    database.run("UPDATE inbox_schema SET oldest_program = 1000");
+    let mut command = program();
+    let ended = run(command.env("DATABASE_URL", &url).env("WEBHOOK_SECRET", "s").env("LISTEN_ADDR", "127.0.0.1:0"));
+    assert_eq!(ended.status.code(), Some(74), "{ended:?}");
+    assert!(ended.stderr.contains("this program is too old"), "{ended:?}");
+    database.run(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                  WHERE datname = current_database() AND application_name = 'webhook-inbox'",
+    );
+    let reply = server.deliver(delivery("m2"));
+    assert_eq!(reply.status, 503, "it looks again with each new connection: {reply:?}");
+}
+
 /// Without statistics and with few rows the planner reads tables whole; here it may only where no index would do.
 #[test]
 fn no_statement_reads_a_large_table_whole_unless_the_reason_is_known() {
