@@ -276,7 +276,9 @@ fn serve(directory: &Path, port: u16, settings: &[&str]) -> Child {
     let mut command = Command::new("sh");
     command.args(["-c", script, "sh"]).arg(directory).arg(programs().join("postgres"));
     let port = format!("port={port}");
-    let all = ["listen_addresses=127.0.0.1", "unix_socket_directories=", &port, "max_connections=400"];
+    // In the directory, so that nothing is left of a server that is killed.
+    let memory = "dynamic_shared_memory_type=mmap";
+    let all = ["listen_addresses=127.0.0.1", "unix_socket_directories=", &port, "max_connections=400", memory];
     for setting in all.iter().chain(settings) {
         command.args(["-c", setting]);
     }
