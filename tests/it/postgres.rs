@@ -258,7 +258,7 @@ fn ids_are_compared_and_ordered_by_bytes_whatever_the_collation() {
 }
 
 #[test]
-fn the_same_groups_in_opposite_order_at_two_instances_wait_for_each_other_and_nobody_is_refused() {
+fn the_same_groups_in_opposite_order_at_two_instances_wait_for_each_other() {
     let cluster = Cluster::start(&[]);
     cluster.sql("postgres", "CREATE DATABASE inbox");
     let servers: [Server; 2] = instances(&cluster.url("inbox"), &[]);
