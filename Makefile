@@ -20,8 +20,9 @@ $(SETTINGS):
 	    WEBHOOK_SECRET=$(DEVELOPMENT_SECRET) LISTEN_ADDR=127.0.0.1:8000 DATABASE_URL=sqlite:///./inbox.db > $@
 	@echo 'The settings are in $@. For development, WEBHOOK_SECRET is: $(DEVELOPMENT_SECRET)' >&2
 
+# Many tests wait for a time-out of the service, so there are more of them at once than cores.
 test: ## run all tests
-	cargo test --locked
+	cargo test --locked -- --test-threads=$$((3 * $$(nproc)))
 
 # The same tests on PostgreSQL, which they start themselves, without those about SQLite's files.
 postgres: ## run the tests on PostgreSQL
