@@ -1,7 +1,7 @@
 //! Who may read, and with which secrets one may write: tokens, files, credentials, rotation.
 
 use crate::harness::{
-    Connection, Directory, Ended, SECRET, Server, database_url, delivery, json, program, run, sign, until,
+    Connection, Directory, Ended, READS, SECRET, Server, database_url, delivery, json, program, run, sign, until,
 };
 
 const TOKEN: &str = "dG9rZW4-._~+/0123456789==";
@@ -31,18 +31,7 @@ fn with_a_read_token_reads_need_it_and_nothing_else_does() {
     let server = Server::with(&[("READ_TOKEN", TOKEN)]);
     let with = |target: &str, fields: &[(&str, &str)]| server.request("GET", target, fields, b"");
     let right = format!("Bearer {TOKEN}");
-    for target in [
-        "/messages",
-        "/messages?limit=0",
-        "/arrivals",
-        "/arrivals/1",
-        "/stats",
-        "/stats/history",
-        "/sources",
-        "/refusals",
-        "/refusals/x",
-        "/metrics",
-    ] {
+    for target in READS {
         for method in ["GET", "HEAD"] {
             let reply = server.request(method, target, &[], b"");
             assert_eq!(reply.status, 401, "{method} {target}\nreply: {reply:?}");
@@ -126,16 +115,7 @@ fn without_a_read_token_reads_are_answered_only_under_a_name_that_no_web_page_ca
     };
     let server = Server::with(&[("ALLOWED_HOSTS", "inbox.example.com, other.example")]);
     server.deliver(delivery("m1"));
-    for target in [
-        "/messages",
-        "/messages?limit=0",
-        "/arrivals",
-        "/arrivals/1",
-        "/stats",
-        "/stats/history",
-        "/metrics",
-        "/openapi.json",
-    ] {
+    for target in READS.into_iter().chain(["/openapi.json"]) {
         for method in ["GET", "HEAD"] {
             let reply = ask(&server, method, target, REBOUND);
             assert_eq!(reply.status, 421, "{method} {target}\nreply: {reply:?}");

@@ -26,6 +26,22 @@ use std::time::{Duration, Instant};
 /// The secret of every server, unless a test sets another.
 pub(crate) const SECRET: &str = "the secret of the tests";
 
+/// Targets that only readers of messages and figures may ask for.
+pub(crate) const READS: [&str; 12] = [
+    "/messages",
+    "/messages?limit=0",
+    "/arrivals",
+    "/arrivals/1",
+    "/arrivals/1/delivery",
+    "/statuses",
+    "/stats",
+    "/stats/history",
+    "/sources",
+    "/refusals",
+    "/refusals/x",
+    "/metrics",
+];
+
 /// For whatever has to happen, on a machine however busy. Nothing is asserted about time but this.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -1,6 +1,6 @@
 //! Which path and method lead where, and what every reply has in common.
 
-use crate::harness::{Connection, Delivery, SECRET, Server, delivery, sign};
+use crate::harness::{Connection, Delivery, READS, SECRET, Server, delivery, sign};
 use serde_json::json;
 use std::collections::HashSet;
 
@@ -160,18 +160,7 @@ fn every_reply_has_a_request_id_of_its_own_which_is_a_version_4_uuid() {
 #[test]
 fn no_cache_keeps_what_holds_messages_or_figures() {
     let server = Server::start();
-    for target in [
-        "/messages",
-        "/messages?limit=0",
-        "/arrivals",
-        "/arrivals/1",
-        "/stats",
-        "/stats/history",
-        "/sources",
-        "/refusals",
-        "/refusals/x",
-        "/metrics",
-    ] {
+    for target in READS {
         for method in ["GET", "HEAD"] {
             let reply = server.request(method, target, &[], b"");
             assert_eq!(reply.field("Cache-Control"), Some("no-store"), "{method} {target}\nreply: {reply:?}");
