@@ -24,6 +24,8 @@ mod statuses;
 
 mod filter;
 
+mod order;
+
 mod metrics;
 
 pub use export::{Exported, KeptDelivery, KeptMessage, KeptStatus, ProviderDetails, Record};

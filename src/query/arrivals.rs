@@ -1,23 +1,13 @@
 //! The query string of /arrivals.
 
-use super::order::{Given, Part, Place};
+use super::order::{Given, Part, Place, Query};
 use super::{Needle, sender};
 use crate::reply::Fault;
 use crate::timestamp::{Moment, Timestamp};
-use std::time::Duration;
 
 /// The parameters.
 pub const NAMES: [&str; 11] =
     ["limit", "after", "before", "wait", "from", "since", "q", "type", "source", "from_id", "message_id"];
-
-/// A checked query.
-#[derive(Clone, Debug)]
-pub struct Query {
-    /// What the store is asked.
-    pub selection: Selection,
-    /// How long to wait when there is nothing.
-    pub wait: Duration,
-}
 
 /// Which messages, in which part of the order of arrival.
 #[derive(Clone, Debug)]
@@ -50,7 +40,7 @@ pub struct Filter {
 }
 
 /// Checks every parameter and reports all that are wrong.
-pub fn check(given: &Given<'_>) -> Result<Query, Vec<Fault>> {
+pub fn check(given: &Given<'_>) -> Result<Query<Selection>, Vec<Fault>> {
     let mut faults = Vec::new();
     let Part { place, limit, wait } = given.part(&mut faults);
     let since = given.get("since").map(Timestamp::parse).transpose().unwrap_or_else(|refusal| {
@@ -76,7 +66,7 @@ pub fn check(given: &Given<'_>) -> Result<Query, Vec<Fault>> {
 mod tests {
     use super::*;
 
-    fn check(query: &str) -> Result<Query, Vec<Fault>> {
+    fn check(query: &str) -> Result<Query<Selection>, Vec<Fault>> {
         super::check(&Given::decode(query, &NAMES))
     }
 

@@ -28,6 +28,15 @@ pub enum Place {
     Before(i64),
 }
 
+/// A checked query.
+#[derive(Clone, Debug)]
+pub struct Query<S> {
+    /// What the store is asked.
+    pub selection: S,
+    /// How long to wait when there is nothing.
+    pub wait: Duration,
+}
+
 /// A part of an order.
 #[derive(Clone, Copy, Debug)]
 pub struct Part {

@@ -1,21 +1,11 @@
 //! The query string of /statuses.
 
-use super::order::{Given, Part, Place};
+use super::order::{Given, Part, Place, Query};
 use super::sender;
 use crate::reply::Fault;
-use std::time::Duration;
 
 /// The parameters.
 pub const NAMES: [&str; 6] = ["limit", "after", "wait", "message_id", "recipient", "status"];
-
-/// A checked query.
-#[derive(Clone, Debug)]
-pub struct Query {
-    /// What the store is asked.
-    pub selection: Selection,
-    /// How long to wait when there is nothing.
-    pub wait: Duration,
-}
 
 /// Which statuses of outgoing messages, in which part of the order of arrival.
 #[derive(Clone, Debug)]
@@ -33,7 +23,7 @@ pub struct Selection {
 }
 
 /// Checks every parameter and reports all that are wrong.
-pub fn check(given: &Given<'_>) -> Result<Query, Vec<Fault>> {
+pub fn check(given: &Given<'_>) -> Result<Query<Selection>, Vec<Fault>> {
     let mut faults = Vec::new();
     let Part { place, limit, wait } = given.part(&mut faults);
     if !faults.is_empty() {
@@ -48,7 +38,7 @@ pub fn check(given: &Given<'_>) -> Result<Query, Vec<Fault>> {
 mod tests {
     use super::*;
 
-    fn check(query: &str) -> Result<Query, Vec<Fault>> {
+    fn check(query: &str) -> Result<Query<Selection>, Vec<Fault>> {
         super::check(&Given::decode(query, &NAMES))
     }
 

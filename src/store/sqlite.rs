@@ -62,6 +62,7 @@ use crate::delivery::Delivery;
 use crate::mutex::UNPOISONED;
 use crate::query::{self, Selection};
 use crate::store::metrics;
+use crate::store::order::LOOK_TIME;
 use crate::store::{
     Arrival, Arrivals, OpenError, Options, Page, Provided, ReadError, Report, SenderCount, Stats, Statuses, Stored,
     Unavailable,
@@ -145,7 +146,7 @@ impl Sqlite {
     }
 
     pub(super) fn arrivals(&self, selection: &query::arrivals::Selection) -> Result<Arrivals, ReadError> {
-        arrivals::page(&self.turns, selection, arrivals::LOOK_TIME)
+        arrivals::page(&self.turns, selection, LOOK_TIME)
     }
 
     pub(super) fn followed(&self, followers: &[(i64, query::arrivals::Filter)]) -> Result<(i64, Vec<bool>), ReadError> {

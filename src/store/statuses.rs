@@ -1,12 +1,50 @@
-//! Which of the statuses of a message counts.
+//! Pages of statuses, and which of the statuses of a message counts.
 
 use crate::query::order::Place;
 use crate::query::statuses::Selection;
-use crate::store::{Status, Statuses};
+use crate::store::order::{LOOK_TIME, Span};
+use crate::store::{ReadError, Status, Statuses};
+use std::time::Instant;
 
 /// What a status is worth beside others of the same message: they arrive in any order. `failed` is final, and a word that
 /// is not known is worth the least.
 const RANKS: [&str; 5] = ["sent", "delivered", "read", "played", "failed"];
+
+/// A page, found by looking at slices of so many seqs for a bounded time. `slice` reads at most so many statuses above one
+/// seq, up to and with another, in the direction of the span. `last` is the highest seq that was ever given to a status.
+pub(super) fn page(
+    selection: &Selection,
+    Span { ascending, mut low, mut high }: Span,
+    last: i64,
+    slice_seqs: i64,
+    mut slice: impl FnMut(i64, i64, usize) -> Result<Vec<Status>, ReadError>,
+) -> Result<Statuses, ReadError> {
+    let (mut items, begun) = (Vec::new(), Instant::now());
+    let wanted = selection.limit + 1; // one more, so that it is known whether another page follows
+    while low < high && items.len() < wanted && begun.elapsed() < LOOK_TIME {
+        let left = wanted - items.len();
+        if ascending {
+            let end = high.min(low.saturating_add(slice_seqs));
+            items.extend(slice(low, end, left)?);
+            low = end;
+        } else {
+            let begin = low.max(high - slice_seqs);
+            items.extend(slice(begin, high, left)?);
+            high = begin;
+        }
+    }
+    let more = ascending && (items.len() > selection.limit || low < high);
+    items.truncate(selection.limit);
+    let next = match items.last() {
+        Some(status) if more && items.len() == selection.limit => status.seq,
+        _ if ascending => low,
+        _ => last,
+    };
+    if !ascending {
+        items.reverse();
+    }
+    Ok(Statuses { items, next, more, current: None })
+}
 
 /// The page of one message, out of all its statuses in the order of arrival: those after a cursor, and which one counts.
 /// `last` is the highest seq that was ever given to a status.

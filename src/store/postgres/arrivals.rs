@@ -5,34 +5,17 @@
 //! is given later. A message that is deleted meanwhile may be missing.
 
 use crate::query::arrivals::{Filter, Selection};
-use crate::query::order::Place;
 use crate::store::filter;
+use crate::store::order::{FOLLOWED_SEQS, LOOK_TIME, PAGE_BYTES, Span, State, lowest_near};
 use crate::store::postgres::connection::Row;
 use crate::store::postgres::fold::Folder;
 use crate::store::postgres::pool::{Pool, READ_TIME, SEARCH_TIME};
 use crate::store::postgres::value::{escaped, message_key, pattern, unescaped};
 use crate::store::{Arrival, Arrivals, Provided, Raw, ReadError};
-use std::time::{Duration, Instant};
-
-/// How long one call looks for messages. Then its page is what was found, and the next call continues: a filter that
-/// matches little keeps no worker from other reads.
-pub(super) const LOOK_TIME: Duration = Duration::from_millis(250);
+use std::time::Instant;
 
 /// Seqs that one statement looks at.
 pub(super) const SLICE_SEQS: i64 = 16_384;
-
-/// Bytes of texts after which a page ends: a text of a provider may be as long as a body.
-const PAGE_BYTES: i64 = 1 << 20;
-
-/// Seqs that one call of [`followed`] looks at. At 20,000 messages a second, 1,000 arrive between two calls.
-const FOLLOWED_SEQS: i64 = 4096;
-
-/// What a page says beside its messages.
-struct State {
-    changes: i64,
-    last: i64,
-    oldest: i64,
-}
 
 /// What was found, and the part of the order that was not looked at: above `low`, up to and with `high`.
 struct Found {
@@ -46,13 +29,7 @@ pub(super) fn page(pool: &Pool, folder: &Folder, selection: &Selection) -> Resul
     let Selection { place, limit, filter } = selection;
     folder.fold_for_read();
     let State { changes, last, oldest } = state(pool)?;
-    let (ascending, low, high) = match *place {
-        Place::After(after) if after > last => return Err(ReadError::CursorAhead),
-        Place::After(after) => (true, after, last),
-        Place::Now => (true, last, last),
-        Place::Newest => (false, 0, last),
-        Place::Before(before) => (false, 0, last.min(before.saturating_sub(1))),
-    };
+    let Span { ascending, low, high } = Span::of(*place, last)?;
     let Found { mut items, low: left_low, high: left_high } = look(pool, filter, ascending, (low, high), limit + 1)?;
     let more = items.len() > *limit || left_low < left_high;
     items.truncate(*limit);
@@ -75,8 +52,7 @@ pub(super) fn followed(
 ) -> Result<(i64, Vec<bool>), ReadError> {
     folder.fold_for_read();
     let last = state(pool)?.last;
-    let near = followers.iter().map(|(after, _)| *after).filter(|after| last - after <= FOLLOWED_SEQS);
-    let low = near.min().unwrap_or(last);
+    let low = lowest_near(followers, last);
     let found = look(pool, &Filter::default(), true, (low, last), FOLLOWED_SEQS as usize + 1)?;
     let known = if found.low < found.high { last + 1..=last } else { low..=last };
     Ok((last, filter::may_match(followers, known, &found.items)))
@@ -138,13 +114,13 @@ fn look(
     let has_index = key.is_some() || from.is_some() || from_id.is_some();
     let mut items: Vec<Arrival> = Vec::new();
     let mut bytes = 0;
-    while low < high && items.len() < wanted && bytes < PAGE_BYTES {
+    while low < high && items.len() < wanted && bytes < PAGE_BYTES as i64 {
         let (first, last) = match ascending {
             _ if has_index => (low, high),
             true => (low, high.min(low.saturating_add(SLICE_SEQS))),
             false => (low.max(high - SLICE_SEQS), high),
         };
-        let (limit, room) = ((wanted - items.len()) as i64, PAGE_BYTES - bytes);
+        let (limit, room) = ((wanted - items.len()) as i64, PAGE_BYTES as i64 - bytes);
         let rows = pool.query(
             sql,
             &[&first, &last, &key, &from, &us, &ns, &pattern, &kind, &source, &from_id, &limit, &room],

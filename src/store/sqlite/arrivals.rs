@@ -6,8 +6,8 @@
 //! deleted meanwhile may be missing.
 
 use crate::query::arrivals::{Filter, Selection};
-use crate::query::order::Place;
 use crate::store::filter::{self, Fields};
+use crate::store::order::{LOOK_TIME, PAGE_BYTES, Span, State, lowest_near};
 use crate::store::sqlite::turn::{Side, Turns};
 use crate::store::sqlite::value::text;
 use crate::store::{Arrival, Arrivals, ReadError};
@@ -21,16 +21,6 @@ const SLICE_TIME: Duration = Duration::from_millis(1);
 
 /// Rows between two looks at the clock.
 const CLOCK_ROWS: usize = 32;
-
-/// How long one call looks for messages, commits in between included. Then its page is what was found, and the next call
-/// continues: a filter that matches little keeps no worker from other reads.
-pub(super) const LOOK_TIME: Duration = Duration::from_millis(250);
-
-/// Bytes of texts after which a page ends: a text of a provider may be as long as a body.
-const PAGE_BYTES: usize = 1 << 20;
-
-/// Seqs that one call of [`followed`] looks at. At 20,000 messages a second, 1,000 arrive between two calls.
-const FOLLOWED_SEQS: i64 = 4096;
 
 /// Messages of a sender that are looked up one by one: listing so many takes about 1 ms. A sender who has more is found by
 /// reading all messages, on the average after few of them.
@@ -54,13 +44,6 @@ impl Range {
 enum End {
     Low,
     High,
-}
-
-/// What a page says beside its messages.
-struct State {
-    changes: i64,
-    last: i64,
-    oldest: i64,
 }
 
 /// What was found so far.
@@ -90,13 +73,8 @@ pub(super) fn page(
     time: Duration,
 ) -> Result<Arrivals, ReadError> {
     let state = turns.take(Side::Read).slice(|connection| Ok(state(connection)?))?;
-    let (end, low, high) = match *place {
-        Place::After(after) if after > state.last => return Err(ReadError::CursorAhead),
-        Place::After(after) => (End::Low, after, state.last),
-        Place::Now => (End::Low, state.last, state.last),
-        Place::Newest => (End::High, 0, state.last),
-        Place::Before(before) => (End::High, 0, state.last.min(before.saturating_sub(1))),
-    };
+    let Span { ascending, low, high } = Span::of(*place, state.last)?;
+    let end = if ascending { End::Low } else { End::High };
     let ranges =
         turns.take(Side::Read).slice(|connection| Ok(ranges(connection, filter, end, Range { low, high })?))?;
     let (mut items, left) = look(turns, filter, end, ranges, limit + 1, time)?;
@@ -118,8 +96,7 @@ pub(super) fn page(
 /// read once for all. For the others none does up to the seq that is returned too.
 pub(super) fn followed(turns: &Turns, followers: &[(i64, Filter)]) -> Result<(i64, Vec<bool>), ReadError> {
     let last = turns.take(Side::Read).slice(|connection| Ok(state(connection)?.last))?;
-    let near = followers.iter().map(|(after, _)| *after).filter(|after| last - after <= FOLLOWED_SEQS);
-    let low = near.min().unwrap_or(last);
+    let low = lowest_near(followers, last);
     let new = VecDeque::from([Range { low, high: last }]);
     let (arrivals, left) = look(turns, &Filter::default(), End::Low, new, usize::MAX, LOOK_TIME)?;
     let known = if left.is_none() { low..=last } else { last + 1..=last };

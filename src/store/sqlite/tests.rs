@@ -445,11 +445,12 @@ fn arrivals_are_found_once_in_their_order_however_little_is_looked_at_in_one_cal
 fn a_follower_with_a_filter_misses_nothing_when_others_write() {
     use crate::query::arrivals::{Filter, Selection};
     use crate::query::order::Place;
+    use crate::store::order::LOOK_TIME;
     fastrand::seed(42);
     let two = Two::open();
     let page = |after, limit, filter: &Filter| {
         let selection = Selection { place: Place::After(after), limit, filter: filter.clone() };
-        arrivals::page(&two.store.turns, &selection, arrivals::LOOK_TIME).unwrap()
+        arrivals::page(&two.store.turns, &selection, LOOK_TIME).unwrap()
     };
     let since = Timestamp::parse("2025-01-15T12:00:00Z").unwrap().moment();
     let of = |sender: u32| Some(format!("+{sender}"));
