@@ -14,7 +14,7 @@ const MESSAGES: usize = 40_000;
 
 fn main() {
     let Ok(url) = std::env::var("INBOX_BENCH_POSTGRES") else {
-        println!("INBOX_BENCH_POSTGRES is not set, so there is no server to measure");
+        println!("Set INBOX_BENCH_POSTGRES to the URL of an empty PostgreSQL database");
         return;
     };
     let directory = Directory::new("postgres");
