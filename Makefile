@@ -5,7 +5,7 @@ DEVELOPMENT_SECRET := development-secret
 # The settings of `make run`, which the commands read too.
 SETTINGS := inbox.env
 
-.PHONY: help run test postgres lint bench fuzz dist deb up down logs
+.PHONY: help run test postgres instances lint bench fuzz dist deb up down logs
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 8
@@ -28,6 +28,11 @@ test: ## run all tests
 postgres: ## run the tests on PostgreSQL
 	INBOX_TEST_ENGINE=postgres cargo test --locked --features postgres --test it -- \
 	    --exact $$(sed 's/^/--skip /' tests/data/sqlite_only.txt)
+
+# Without those of what one process does, says or remembers.
+instances: ## run the tests with two instances on PostgreSQL, each request at random to either
+	INBOX_TEST_ENGINE=instances cargo test --locked --features postgres --test it -- \
+	    $$(sed 's/^/--skip /' tests/data/sqlite_only.txt tests/data/one_instance.txt)
 
 lint: ## check formatting and run clippy; any warning is an error
 	cargo fmt --check

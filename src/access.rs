@@ -99,6 +99,11 @@ impl ReadToken {
         token[..end].iter().all(right).then(|| ReadToken { tag: hash(token).finalize().into_bytes().into() })
     }
 
+    /// The same for the same token, and for no other. The token cannot be told from it unless it can be guessed.
+    pub fn tag(&self) -> &[u8; 32] {
+        &self.tag
+    }
+
     /// Whether it is this token. Compares in constant time.
     pub fn is(&self, token: &[u8]) -> bool {
         hash(token).verify_slice(&self.tag).is_ok()

@@ -372,6 +372,15 @@ impl Store {
         }
     }
 
+    /// What only the instances on this database know; None where one instance has the database for itself.
+    pub fn shared_secret(&self) -> Option<&[u8]> {
+        match self {
+            Store::Sqlite(_) => None,
+            #[cfg(feature = "postgres")]
+            Store::Postgres(postgres) => Some(postgres.secret()),
+        }
+    }
+
     /// Bytes that are left for this user on the file system of the database, if it says so.
     pub fn disk_free(&self) -> Option<u64> {
         each_engine!(Store, self, engine => engine.disk_free())

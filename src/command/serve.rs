@@ -104,7 +104,7 @@ pub(super) fn serve() -> Result<(), Failure> {
     let every_client_reads = matches!(config.access, Access::Hosts(_));
     let log_in = match &config.access {
         Access::Token(token) if config.page => {
-            let log_in = LogIn::new(token.clone());
+            let log_in = LogIn::new(token.clone(), store.shared_secret());
             Some(log_in.map_err(|error| failed(format!("cannot make a key for sessions: {error}")))?)
         }
         Access::Token(_) | Access::Hosts(_) => None,

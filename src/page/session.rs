@@ -4,7 +4,8 @@
 //! browser says about the origin of a request is checked too, since another port of this host is the same site.
 //!
 //! There is no table of sessions: the cookie holds when it ends, and a tag over that. The key of the tag is random, so a
-//! restart ends all sessions. A key made from the token would let a stolen cookie be used to guess a weak token.
+//! restart ends all sessions; several instances on one database make it from what only they know, and a new token ends all
+//! sessions. A key made from the token alone would let a stolen cookie be used to guess a weak token.
 
 use super::{cross_site, see_other};
 use crate::access::{Denied, ReadToken};
@@ -28,6 +29,9 @@ const SECURE_COOKIE: &str = "__Host-inbox_session";
 
 /// What is signed before the end of a session: no other tag is made with this key.
 const PURPOSE: &[u8] = b"inbox session";
+
+/// What is signed for the key itself, where instances share a secret.
+const KEY_PURPOSE: &[u8] = b"key of inbox sessions";
 
 closed_set! {
     /// How an attempt to log in has ended.
@@ -63,13 +67,22 @@ pub struct Form<'a> {
 }
 
 impl LogIn {
-    /// With a key of its own. Fails when the kernel has no random bytes.
-    pub fn new(token: ReadToken) -> std::io::Result<LogIn> {
-        let mut key = [0; 32];
-        let filled = getrandom(&mut key, GetRandomFlags::empty())?;
-        if filled < key.len() {
-            return Err(std::io::Error::other("too few random bytes"));
-        }
+    /// With a key that all instances which share a secret have too or, without one, with a key of its own. Fails when the
+    /// kernel has no random bytes.
+    pub fn new(token: ReadToken, shared: Option<&[u8]>) -> std::io::Result<LogIn> {
+        let key = match shared {
+            Some(shared) => {
+                hmac(shared).chain_update(KEY_PURPOSE).chain_update(token.tag()).finalize().into_bytes().into()
+            }
+            None => {
+                let mut key = [0; 32];
+                let filled = getrandom(&mut key, GetRandomFlags::empty())?;
+                if filled < key.len() {
+                    return Err(std::io::Error::other("too few random bytes"));
+                }
+                key
+            }
+        };
         Ok(LogIn { token, key })
     }
 
@@ -125,9 +138,12 @@ impl LogIn {
     }
 
     fn tag(&self, end: [u8; 8]) -> Hmac<Sha256> {
-        let hmac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of any length");
-        hmac.chain_update(PURPOSE).chain_update(end)
+        hmac(&self.key).chain_update(PURPOSE).chain_update(end)
     }
+}
+
+fn hmac(key: &[u8]) -> Hmac<Sha256> {
+    Hmac::new_from_slice(key).expect("HMAC takes keys of any length")
 }
 
 impl Form<'_> {
@@ -174,7 +190,7 @@ mod tests {
     use super::*;
 
     fn log_in() -> LogIn {
-        LogIn::new(ReadToken::new(b"token").unwrap()).unwrap()
+        LogIn::new(ReadToken::new(b"token").unwrap(), None).unwrap()
     }
 
     fn check(log_in: &LogIn, cookie: &str, site: Option<&str>) -> Result<(), Denied> {

@@ -64,6 +64,8 @@ pub struct Postgres {
     folder: Arc<Folder>,
     /// Where the server keeps what it acknowledges.
     durability: String,
+    /// Random in each database: only who may read all of it knows it.
+    secret: Vec<u8>,
     /// The last group could not be committed. Cleared when one could.
     write_failed: AtomicBool,
     /// When the last group was committed.
@@ -74,7 +76,7 @@ pub struct Postgres {
 
 impl Postgres {
     pub(super) fn open(url: &Url, options: &Options, report: &Report) -> Result<Postgres, OpenError> {
-        let durability = schema::open(url, report)?;
+        let (durability, secret) = schema::open(url, report)?;
         let folder = Arc::new(Folder::new(url.clone()));
         keeper::start(&folder, options.retention).map_err(|error| OpenError {
             database: url.to_string(),
@@ -85,6 +87,7 @@ impl Postgres {
             writer: Mutex::new(Writer::new(url.clone())),
             folder,
             durability,
+            secret,
             write_failed: AtomicBool::new(false),
             written: Mutex::new(Instant::now()),
             searches: AtomicUsize::new(0),
@@ -191,6 +194,10 @@ impl Postgres {
 
     pub(super) fn write_failed(&self) -> bool {
         self.write_failed.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn secret(&self) -> &[u8] {
+        &self.secret
     }
 
     pub(super) fn durability(&self) -> &str {

@@ -7,8 +7,12 @@ mod database;
 
 pub(crate) mod engine;
 
+mod instance;
+
 pub(crate) use database::Database;
 pub(crate) use engine::database_url;
+
+use instance::Instance;
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Serialize;
@@ -229,12 +233,10 @@ impl fmt::Display for Text {
     }
 }
 
-/// A running service.
+/// A running service: one instance or, with INBOX_TEST_ENGINE=instances, two on one database, and each connection goes to
+/// either of them.
 pub(crate) struct Server {
-    child: Child,
-    address: SocketAddr,
-    stdout: Text,
-    stderr: Text,
+    instances: Vec<Instance>,
     settings: Vec<(String, String)>,
     directory: Directory,
 }
@@ -262,39 +264,27 @@ impl Server {
             .env("WEBHOOK_SECRET", SECRET)
             .env("LISTEN_ADDR", "127.0.0.1:0")
             .env("DATABASE_URL", database_url(&directory.database()))
-            .envs(settings.iter().map(|(name, value)| (name, value)))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the program can be started");
-        let stdout = Text::collect(child.stdout.take().expect("stdout is piped"));
-        let stderr = Text::collect(child.stderr.take().expect("stderr is piped"));
+            .envs(settings.iter().map(|(name, value)| (name, value)));
         // A fixed address is known beforehand, and a test that sets one may have silenced the log that would tell.
         let fixed = settings.iter().find(|(name, value)| name == "LISTEN_ADDR" && !value.ends_with(":0"));
         let fixed = fixed.map(|(_, value)| value.parse::<SocketAddr>().expect("the test sets an address"));
-        let mut address = None;
-        let deadline = Instant::now() + PATIENCE;
-        while address.is_none() {
-            let ended = child.try_wait().expect("a child can be waited for");
-            if ended.is_some() || Instant::now() > deadline {
-                let _ = child.kill(); // it may have ended, which is what is wrong with it
-                panic!("the service did not start: {ended:?}\nstdout: {stdout}\nstderr: {stderr}");
-            }
-            std::thread::sleep(Duration::from_millis(2));
-            address = match fixed {
-                Some(fixed) => TcpStream::connect(fixed).is_ok().then_some(fixed),
-                None => listening(&stdout.to_string()),
-            };
-        }
-        let address = address.expect("the loop ended with one");
-        Server { child, address, stdout, stderr, settings, directory }
+        let count = if fixed.is_none() { engine::instances() } else { 1 };
+        let instances = (0..count).map(|_| Instance::start(&mut command, fixed)).collect();
+        Server { instances, settings, directory }
     }
 
+    /// Of either instance.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+        self.instances[fastrand::usize(..self.instances.len())].address
     }
 
+    /// For a test of one process.
+    #[track_caller]
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        let [instance] = &self.instances[..] else {
+            panic!("this is about one process: add the test to tests/data/one_instance.txt")
+        };
+        instance.child.id()
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -307,12 +297,12 @@ impl Server {
 
     /// What it has written to stdout so far.
     pub(crate) fn log(&self) -> String {
-        self.stdout.to_string()
+        self.instances.iter().map(|instance| instance.stdout.to_string()).collect()
     }
 
     /// What it has written to stderr so far.
     pub(crate) fn errors(&self) -> String {
-        self.stderr.to_string()
+        self.instances.iter().map(|instance| instance.stderr.to_string()).collect()
     }
 
     /// The log line of a reply, which may be written just after the reply.
@@ -321,8 +311,10 @@ impl Server {
         let id = reply.field("X-Request-ID").unwrap_or_else(|| panic!("no X-Request-ID in {reply:?}"));
         let mut found = None;
         until("the request's line is in the log", || {
-            let log = self.log();
-            found = log.split_inclusive('\n').find(|line| line.ends_with('\n') && line.contains(id)).map(json);
+            found = self.instances.iter().find_map(|instance| {
+                let log = instance.stdout.to_string();
+                log.split_inclusive('\n').find(|line| line.ends_with('\n') && line.contains(id)).map(json)
+            });
             found.is_some()
         });
         found.expect("the wait ended with one")
@@ -331,7 +323,20 @@ impl Server {
     /// One request on a connection of its own.
     #[track_caller]
     pub(crate) fn request(&self, method: &str, target: &str, fields: &[(&str, &str)], body: &[u8]) -> Reply {
-        let reply = Connection::open(self.address).and_then(|mut connection| {
+        self.request_to(self.address(), method, target, fields, body)
+    }
+
+    /// The same to a certain instance.
+    #[track_caller]
+    fn request_to(
+        &self,
+        address: SocketAddr,
+        method: &str,
+        target: &str,
+        fields: &[(&str, &str)],
+        body: &[u8],
+    ) -> Reply {
+        let reply = Connection::open(address).and_then(|mut connection| {
             let fields: Vec<_> = fields.iter().copied().chain([("Connection", "close")]).collect();
             connection.try_request(method, target, &fields, body)
         });
@@ -364,7 +369,7 @@ impl Server {
         std::thread::scope(|scope| {
             for _ in 0..connections.min(bodies.len()) {
                 scope.spawn(|| {
-                    let mut connection = Connection::open(self.address).expect("the server accepts");
+                    let mut connection = Connection::open(self.address()).expect("the server accepts");
                     while let Some(body) = bodies.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
                         let reply = connection.deliver(body).expect("the server answers");
                         assert_eq!(reply.status, 200, "{body}\nreply: {reply:?}");
@@ -374,8 +379,8 @@ impl Server {
         });
     }
 
-    /// The value of a metric, by its name and labels as they stand on the page. One that is not there has counted
-    /// nothing.
+    /// The value of a metric, by its name and labels as they stand on the page; with two instances, the sum. One that is
+    /// not there has counted nothing.
     #[track_caller]
     pub(crate) fn metric(&self, name: &str) -> f64 {
         self.shown_metric(name).unwrap_or(0.0)
@@ -384,9 +389,12 @@ impl Server {
     /// The same, and None for one that is not there.
     #[track_caller]
     pub(crate) fn shown_metric(&self, name: &str) -> Option<f64> {
-        let page = self.get("/metrics").text();
-        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is {value} on\n{page}")))
+        let values = self.instances.iter().filter_map(|instance| {
+            let page = self.request_to(instance.address, "GET", "/metrics", &[], b"").text();
+            let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
+            line.map(|value| value.parse::<f64>().unwrap_or_else(|_| panic!("{name} is {value} on\n{page}")))
+        });
+        values.reduce(|sum, value| sum + value)
     }
 
     /// Every item on all pages of a query, by way of the `Link` fields.
@@ -394,9 +402,8 @@ impl Server {
     pub(crate) fn items(&self, query: &str) -> Vec<Value> {
         let mut items = Vec::new();
         let mut next = Some(format!("/messages?{query}"));
-        let mut connection = Connection::open(self.address).expect("the server accepts");
         while let Some(target) = next {
-            let reply = connection.request("GET", &target, &[], b"");
+            let reply = self.get(&target);
             assert_eq!(reply.status, 200, "{target}\nreply: {reply:?}");
             items.extend(reply.json()["data"].as_array().expect("data is an array").iter().cloned());
             next = reply.next();
@@ -413,7 +420,9 @@ impl Server {
 
     /// Sends a signal, by its name without SIG.
     pub(crate) fn signal(&self, name: &str) {
-        signal(self.pid(), name);
+        for instance in &self.instances {
+            signal(instance.child.id(), name);
+        }
     }
 
     /// Bounds the size of the files that it may write from now on, as a full disk would; None lifts the bound.
@@ -437,16 +446,19 @@ impl Server {
     /// Waits until the process has ended by itself.
     #[track_caller]
     pub(crate) fn wait_exit(&mut self) -> ExitStatus {
-        match wait_for(&mut self.child) {
-            Some(status) => status,
-            None => panic!("the service did not end\nlog:\n{}\nstderr:\n{}", self.log(), self.errors()),
-        }
+        let ended = self.instances.iter_mut().map(|instance| wait_for(&mut instance.child));
+        let mut statuses: Vec<Option<ExitStatus>> = ended.collect();
+        statuses.sort_by_key(|status| status.is_some_and(|status| status.success()));
+        statuses[0]
+            .unwrap_or_else(|| panic!("the service did not end\nlog:\n{}\nstderr:\n{}", self.log(), self.errors()))
     }
 
     /// Ends the process as a power cut would, without a chance to tidy up.
     pub(crate) fn kill(&mut self) {
-        self.child.kill().expect("a child can be killed");
-        self.child.wait().expect("a child can be waited for");
+        for instance in &mut self.instances {
+            instance.child.kill().expect("a child can be killed");
+            instance.child.wait().expect("a child can be waited for");
+        }
     }
 
     /// Kills it and starts another on the same database, with the same settings, on another port.
@@ -467,21 +479,6 @@ impl Server {
         let directory = Directory(std::mem::take(&mut self.directory.0));
         *self = Server::in_directory(directory, settings);
     }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended long ago, as many tests want it to.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The address in the line that says that the service is listening.
-fn listening(log: &str) -> Option<SocketAddr> {
-    let line = log.split_inclusive('\n').filter(|line| line.ends_with('\n')).map(json);
-    let line = line.into_iter().find(|line| line["message"] == "listening")?;
-    line["address"].as_str()?.parse().ok()
 }
 
 /// A line of the log, or any other JSON text.

@@ -132,6 +132,23 @@ fn what_one_instance_has_acknowledged_another_has_in_its_next_answer() {
     }
 }
 
+/// So the page works behind a load balancer, whichever instance a request goes to.
+#[test]
+fn a_session_of_the_page_holds_at_every_instance_until_the_token_is_another() {
+    let directory = Directory::new();
+    let url = postgres_url(&directory.database());
+    let [one, other]: [Server; 2] = instances(&url, &[("READ_TOKEN", "token-1")]);
+    let fields = [("Sec-Fetch-Site", "same-origin")];
+    let reply = one.request("POST", "/inbox/login", &fields, b"token=token-1");
+    let cookie = reply.field("Set-Cookie").and_then(|cookie| cookie.split(';').next()).unwrap_or_default();
+    let read = |server: &Server| server.request("GET", "/messages", &[("Cookie", cookie)], b"").status;
+    assert_eq!((read(&one), read(&other)), (200, 200));
+    let [changed]: [Server; 1] = instances(&url, &[("READ_TOKEN", "token-2")]);
+    let elsewhere = Directory::new();
+    let [stranger]: [Server; 1] = instances(&postgres_url(&elsewhere.database()), &[("READ_TOKEN", "token-1")]);
+    assert_eq!((read(&changed), read(&stranger)), (401, 401));
+}
+
 #[test]
 fn who_waits_at_one_instance_is_woken_by_a_message_at_another() {
     let directory = Directory::new();

@@ -6,7 +6,7 @@ CREATE TABLE inbox_schema (
     only_row       boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     version        int NOT NULL,   -- migrations applied
     oldest_program int NOT NULL,   -- the oldest version of the schema whose program may still run on this one
-    erasure_key    bytea NOT NULL  -- erased.hash is made with it
+    erasure_key    bytea NOT NULL  -- erased.hash is made with it, and the key of the page's sessions
 );
 INSERT INTO inbox_schema (version, oldest_program, erasure_key)
 VALUES (0, 1, decode(replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', ''), 'hex'));

@@ -23,8 +23,8 @@ const START_PAUSE: Duration = Duration::from_millis(200);
 const LOOK_TIME: Duration = Duration::from_secs(5);
 
 /// Connects, refuses a server that loses what it has acknowledged, and applies the migrations that are missing. Returns where
-/// the server keeps what it acknowledges.
-pub(super) fn open(url: &Url, report: &Report) -> Result<String, OpenError> {
+/// the server keeps what it acknowledges, and the secret that all instances on the database have.
+pub(super) fn open(url: &Url, report: &Report) -> Result<(String, Vec<u8>), OpenError> {
     let mut connection = connect(url)?;
     let fail = |what: String| OpenError { database: url.to_string(), what };
     let promise = promise(&mut connection).map_err(|fault| fail(fault.to_string()))?.map_err(fail)?;
@@ -39,7 +39,7 @@ pub(super) fn open(url: &Url, report: &Report) -> Result<String, OpenError> {
             }
         }
     }
-    look(&mut connection).map(|_| promise).map_err(|fault| fail(fault.to_string()))
+    look(&mut connection).map(|secret| (promise, secret)).map_err(|fault| fail(fault.to_string()))
 }
 
 /// A connection for a command, or for the start.

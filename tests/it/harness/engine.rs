@@ -1,5 +1,5 @@
 //! The engine that the tests run on: SQLite or, with INBOX_TEST_ENGINE=postgres and the cargo feature `postgres`, a server
-//! of PostgreSQL that is started for this run.
+//! of PostgreSQL that is started for this run. INBOX_TEST_ENGINE=instances is the same with two instances on it.
 //!
 //! A test names a database by the path of a file. On PostgreSQL the path stands for a database of its own.
 
@@ -22,7 +22,12 @@ const NOBODY: u32 = 65_534;
 
 /// Whether the tests run on PostgreSQL.
 pub(crate) fn is_postgres() -> bool {
-    std::env::var_os("INBOX_TEST_ENGINE").is_some_and(|engine| engine == "postgres")
+    instances() > 1 || std::env::var_os("INBOX_TEST_ENGINE").is_some_and(|engine| engine == "postgres")
+}
+
+/// How many instances of the service a test starts on its database.
+pub(crate) fn instances() -> usize {
+    if std::env::var_os("INBOX_TEST_ENGINE").is_some_and(|engine| engine == "instances") { 2 } else { 1 }
 }
 
 /// The `DATABASE_URL` of the database that a path stands for.
