@@ -11,6 +11,7 @@ import hmac
 import http.client
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -26,14 +27,21 @@ MESSAGE = {
     "ts": "2025-01-15T10:00:00Z",
     "text": "Hello, мир",
 }
-START_SECONDS = 20  # a slow machine that does something else too
-STOP_SECONDS = 15  # the service allows itself 10 s for what is in flight
+START_SECONDS = 60  # a slow machine that does something else too
+STOP_SECONDS = 60  # of which the service allows itself 10 s for what is in flight
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below the ports that the kernel gives to clients: no connection takes it between the stop and the next start."""
+    while True:
+        port = random.randrange(20000, 30000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that have ended do not matter
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue  # another program listens there
 
 
 class Service:

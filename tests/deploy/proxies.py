@@ -159,9 +159,12 @@ def check_through(name, proxy, service):
     check_equal(proxy.post(forged, **{"X-Forwarded-For": "203.0.113.9"})[0], 200, f"it gets through {name}")
     direct = message("direct")
     check_equal(service.post(direct, **{"X-Forwarded-For": "203.0.113.9"}), 200, "a trusted peer may say who it is for")
-    wait_for("the last line is in the log", lambda: "direct" in service.log() and service.log().endswith("\n"))
-    clients = {line["message_id"]: line["client"] for line in service.log_lines() if "message_id" in line}
-    found = [clients["m1"], clients["forged"], clients["direct"]]
+
+    def clients():
+        return {line["message_id"]: line["client"] for line in service.log_lines() if "message_id" in line}
+
+    wait_for("every line is in the log", lambda: {"m1", "forged", "direct"} <= clients().keys(), service.log)
+    found = [clients()[message_id] for message_id in ("m1", "forged", "direct")]
     check_equal(found, [CLIENT, CLIENT, "203.0.113.9"], f"the log names the client behind {name}")
 
 

@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -17,8 +18,8 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 DEPLOY = ROOT / "deploy"
 SECRET = "deploy-secret"
-START_SECONDS = 30  # a slow machine that does something else too
-STOP_SECONDS = 15  # the service allows itself 10 s for what is in flight
+START_SECONDS = 60  # a slow machine that does something else too; the page waits up to 30 s between two tries
+STOP_SECONDS = 60  # of which the service allows itself 10 s for what is in flight
 
 
 def check(held, claim, found=""):
@@ -41,9 +42,17 @@ def tool(name):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below the ports that the kernel gives to clients: no connection takes it before it is used, or between a stop and
+    the next start."""
+    while True:
+        port = random.randrange(20000, 30000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that have ended do not matter
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue  # another program listens there
 
 
 def wait_for(claim, condition, found=lambda: "", seconds=START_SECONDS):
@@ -165,7 +174,8 @@ class Service(Program):
         return self.request("POST", "/webhook", body, {"X-Signature": sign(body), **fields})[0]
 
     def log_lines(self):
-        return [json.loads(line) for line in self.log().splitlines()]
+        whole = self.log().rpartition("\n")[0]  # the service may be writing the next
+        return [json.loads(line) for line in whole.splitlines()]
 
 
 def binary_argument(usage):
