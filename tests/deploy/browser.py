@@ -11,11 +11,15 @@ import urllib.error
 import urllib.request
 import zlib
 
-from support import Program, check, tool
+from support import Program, check, tool, wait_for
 
 ANSWER_SECONDS = 60  # for one command; a busy machine draws a long list slowly
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the name that WebDriver gives to a reference to an element
 KEYS = {"Enter": "\ue007", "Escape": "\ue00c", "Tab": "\ue004", "ArrowDown": "\ue015", "ArrowUp": "\ue013"}
+
+
+class Replaced(Exception):
+    """The page has drawn its list again after the element was found."""
 
 
 class Browser(Program):
@@ -53,6 +57,8 @@ class Browser(Program):
                 return json.load(response)["value"]
         except urllib.error.HTTPError as error:
             fault = json.load(error)["value"]
+            if fault["error"] == "stale element reference":
+                raise Replaced(fault["message"]) from None
             check(False, f"the browser does {method} {path} {str(body)[:300]}", f"{fault['error']}: {fault['message']}")
 
     def post(self, path, **body):
@@ -122,7 +128,14 @@ class Browser(Program):
         return self.post("/element", using="css selector", value=selector)[ELEMENT]
 
     def click(self, selector):
-        self.post(f"/element/{self.element(selector)}/click")
+        def clicked():
+            try:
+                self.post(f"/element/{self.element(selector)}/click")
+                return True
+            except Replaced:
+                return False
+
+        wait_for(f"{selector} stays long enough for a click", clicked)
 
     def write(self, selector, text):
         """Replaces the text of a field."""
