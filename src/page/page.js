@@ -139,7 +139,6 @@ function row(seq, ts, who, beside, ...content) {
   return element;
 }
 
-/** What stands for a message in one line. */
 function summary(message) {
   const text = stranger(message.text?.slice(0, 300).replace(/\s+/g, " "));
   return message.type === "text" && message.text ? [text] : [words("span", "quiet", `[${message.type}] `), text];
@@ -281,6 +280,7 @@ async function showDetail(opener) {
 /** What is shown, and where following continues. */
 const list = {
   parameters: {}, // of the search of which the rows are
+  stale: false, // a reading of it was begun, and has not ended
   next: "0", // the cursor
   changes: 0,
   unseen: 0, // newer than the row at the top
@@ -477,12 +477,14 @@ function stop() {
 
 /** Follows the view. With `again`, its list is read first. */
 async function follow(again) {
+  again ||= list.stale;
   const signal = stop();
   let wait = POLL_S;
   while (!signal.aborted) {
     try {
+      list.stale = again;
       if (again) await reload();
-      again = false;
+      list.stale = again = false;
       showApp();
       if (document.hidden || following.paused) {
         return showState("paused", document.hidden ? "Paused while hidden" : "Paused");
@@ -543,7 +545,6 @@ async function retry(what, signal) {
   following.failures += 1;
 }
 
-/** Says what the service says. */
 function failed(error) {
   if (error.status === 401) showLogIn();
   else if (error.status === 422) showFault(error.detail.map((one) => `${one.loc.at(-1)}: ${one.msg}`).join("; "));
@@ -607,7 +608,6 @@ function showLogIn() {
 
 // ---- the keyboard ----
 
-/** Moves the focus among the rows. */
 function step(by) {
   const at = rows().findIndex((element) => element.contains(document.activeElement));
   rows()[Math.min(rows().length - 1, Math.max(0, at + by))]?.querySelector("a").focus();

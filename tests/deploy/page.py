@@ -334,6 +334,12 @@ def searching(binary, browser, directory):
             search(browser, query)
             wait_for(f"{query!r} finds {found}", lambda: rows(browser) == found, lambda: rows(browser))
             check_equal(browser.text("#empty h2") != "", not found, "a search that finds nothing says so")
+        pause_while_it_loads(browser, "#q=pear")
+        wait_for("Pause does not end a search", lambda: rows(browser) == ["second pear"], lambda: rows(browser))
+        wait_for_state(browser, "Paused")
+        browser.click("#pause")
+        search(browser, "")
+        wait_for_rows(browser, 4)
         search(browser, "since:yesterday")
         wait_for_text(browser, "#query-fault", "since")
         check_equal(browser.run("return query.getAttribute('aria-invalid')"), "true", "the fault is at the field")
@@ -355,6 +361,15 @@ def searching(binary, browser, directory):
         wait_for(f"the sender's messages are {found}", lambda: rows(browser) == found, lambda: rows(browser))
         check_equal(browser.run("return query.value"), "from:+919876543210", "the message leads to all of its sender")
         check_quiet(browser, f"http://127.0.0.1:{service.port}")
+
+
+def pause_while_it_loads(browser, fragment):
+    """Presses Pause when the page has asked for the list, and before the answer can be there."""
+    browser.run(
+        """addEventListener("hashchange", () => document.getElementById("pause").click(), { once: true });
+            location.hash = arguments[0]""",
+        fragment,
+    )
 
 
 def search(browser, query):
