@@ -76,7 +76,7 @@ def unpack(tarball, directory):
     check(f"is static, {size}," in pages, f"docs/operations.md says that the binary has {size}")
     for place in (ROOT, pathlib.Path(os.environ.get("CARGO_HOME", pathlib.Path.home() / ".cargo"))):
         check(str(place).encode() not in binary, f"the binary does not name {place}, where it was built")
-    version = subprocess.run([unpacked / "webhook-inbox", "--version"], capture_output=True, text=True, timeout=10).stdout
+    version = subprocess.run([unpacked / "webhook-inbox", "--version"], capture_output=True, text=True, timeout=60).stdout
     (sqlite,) = re.findall(r"SQLite [0-9.]+", version)
     check(f"**{sqlite}**" in pages, f"docs/operations.md says that it bundles {sqlite}")
     check_third_party((unpacked / "THIRD-PARTY.txt").read_text())

@@ -33,7 +33,7 @@ import tempfile
 from support import ROOT, binary_argument, check, check_equal
 
 BLOCK = re.compile(r"^```shell\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-STEP_SECONDS = 60
+STEP_SECONDS = 180
 USER = 1000
 PATH = "/stand-ins:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -54,7 +54,7 @@ alive() { [ -s $pid ] && kill -0 "$(cat $pid)" 2> /dev/null; }
 
 stop() {
     ! alive || kill "$(cat $pid)"
-    for _ in $(seq 200); do alive || return 0; sleep 0.05; done
+    for _ in $(seq 1000); do alive || return 0; sleep 0.05; done
     echo 'systemctl: the service does not stop' >&2; exit 1
 }
 
@@ -69,7 +69,7 @@ start() {
     env -i "${settings[@]}" CREDENTIALS_DIRECTORY="$credentials" \
         setpriv --reuid=990 --regid=990 --clear-groups "$(setting ExecStart)" < /dev/null >> /var/log/service 2>&1 &
     echo $! > $pid
-    for _ in $(seq 200); do
+    for _ in $(seq 1000); do
         "$(setting ExecStart)" health http://127.0.0.1:8000 > /dev/null 2>&1 && return
         alive || break; sleep 0.05
     done
@@ -103,7 +103,7 @@ case "$1 ${2-}" in
         [ -n "${WEBHOOK_SECRET:-}" ] || { echo 'docker: WEBHOOK_SECRET is not set' >&2; exit 1; }
         sudo sh -ec "WEBHOOK_SECRET=$WEBHOOK_SECRET chroot --userspec=65532:65532 $root /webhook-inbox \
             < /dev/null > /containers/log 2>&1 & echo \$! > $pid"
-        for _ in $(seq 200); do
+        for _ in $(seq 1000); do
             /release/webhook-inbox health http://127.0.0.1:8000 > /dev/null 2>&1 && exit; sleep 0.05
         done
         cat /containers/log >&2; exit 1
