@@ -296,8 +296,9 @@ impl Store {
     }
 
     /// Commits deliveries as one group: the messages of all of them, or none. `join` adds those that wait, each time that
-    /// the database is this thread's. Returns, in the order in which they joined, what became of each.
-    fn commit(&self, join: impl FnMut(&mut Vec<Delivery>)) -> Result<Vec<Vec<Stored>>, Unavailable> {
+    /// the database is this thread's. Returns, in the order in which they joined, what became of each: a server may refuse
+    /// one of them alone.
+    fn commit(&self, join: impl FnMut(&mut Vec<Delivery>)) -> Result<Vec<Outcome>, Unavailable> {
         each_engine!(Store, self, engine => engine.commit(join))
     }
 

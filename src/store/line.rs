@@ -99,11 +99,9 @@ impl<T> Shared<T> {
         drop(self.arrived.wait_while(waiting, |waiting| waiting.is_empty()).expect(UNPOISONED));
         let mut tickets = Vec::new();
         // They leave the line only once the connection is this thread's: what came while it waited comes along.
-        let outcome = store.commit(|deliveries| self.join(deliveries, &mut tickets));
-        let outcomes: Vec<Outcome> = match outcome {
-            Ok(stored) => stored.into_iter().map(Ok).collect(),
-            Err(unavailable) => tickets.iter().map(|_| Err(unavailable.clone())).collect(),
-        };
+        let outcomes = store.commit(|deliveries| self.join(deliveries, &mut tickets));
+        let outcomes =
+            outcomes.unwrap_or_else(|unavailable| tickets.iter().map(|_| Err(unavailable.clone())).collect());
         tickets.into_iter().zip(outcomes).collect()
     }
 

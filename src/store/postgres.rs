@@ -40,7 +40,7 @@ use crate::delivery::Delivery;
 use crate::mutex::UNPOISONED;
 use crate::query::{self, Selection};
 use crate::store::{
-    Arrival, Arrivals, OpenError, Options, Page, Provided, ReadError, Report, Stats, Statuses, Stored, Unavailable,
+    Arrival, Arrivals, OpenError, Options, Outcome, Page, Provided, ReadError, Report, Stats, Statuses, Unavailable,
     metrics,
 };
 use commit::{Group, Writer};
@@ -95,19 +95,37 @@ impl Postgres {
         })
     }
 
-    pub(super) fn commit(&self, mut join: impl FnMut(&mut Vec<Delivery>)) -> Result<Vec<Vec<Stored>>, Unavailable> {
+    pub(super) fn commit(&self, mut join: impl FnMut(&mut Vec<Delivery>)) -> Result<Vec<Outcome>, Unavailable> {
         let mut writer = self.writer.lock().expect(UNPOISONED);
         let mut deliveries = Vec::new();
         join(&mut deliveries);
+        Ok(self.commit_all(&mut writer, &deliveries))
+    }
+
+    /// Commits deliveries as one group. When the server refuses a row of it, the group is split until those deliveries are
+    /// alone that have such a row: the others are stored.
+    fn commit_all(&self, writer: &mut Writer, deliveries: &[Delivery]) -> Vec<Outcome> {
         if deliveries.iter().all(Delivery::is_empty) {
-            return Ok(vec![Vec::new(); deliveries.len()]);
+            return vec![Ok(Vec::new()); deliveries.len()];
         }
-        let stored = commit::commit(&mut writer, &deliveries);
-        self.note(&stored);
-        stored.map_err(|fault| {
-            metrics::COMMIT_FAILURES.count();
-            Unavailable(fault.to_string())
-        })
+        let stored = match commit::commit(writer, deliveries) {
+            Err(fault) if fault.is_of_a_row() => Err(fault), // it says nothing of the next write
+            stored => {
+                self.note(&stored);
+                stored
+            }
+        };
+        match stored {
+            Ok(stored) => stored.into_iter().map(Ok).collect(),
+            Err(fault) if fault.is_of_a_row() && deliveries.len() > 1 => {
+                let (some, others) = deliveries.split_at(deliveries.len() / 2);
+                [self.commit_all(writer, some), self.commit_all(writer, others)].concat()
+            }
+            Err(fault) => {
+                metrics::COMMIT_FAILURES.count();
+                vec![Err(Unavailable(fault.to_string())); deliveries.len()]
+            }
+        }
     }
 
     /// Notes whether writing works.

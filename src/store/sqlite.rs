@@ -64,7 +64,7 @@ use crate::query::{self, Selection};
 use crate::store::metrics;
 use crate::store::order::LOOK_TIME;
 use crate::store::{
-    Arrival, Arrivals, OpenError, Options, Page, Provided, ReadError, Report, SenderCount, Stats, Statuses, Stored,
+    Arrival, Arrivals, OpenError, Options, Outcome, Page, Provided, ReadError, Report, SenderCount, Stats, Statuses,
     Unavailable,
 };
 use crate::timestamp::Moment;
@@ -125,11 +125,14 @@ impl Sqlite {
         Ok(Sqlite { path, searches_max, files, turns, copying, write_failed, searches: AtomicUsize::new(0) })
     }
 
-    pub(super) fn commit(&self, join: impl FnMut(&mut Vec<Delivery>)) -> Result<Vec<Vec<Stored>>, Unavailable> {
-        commit::commit(&self.turns, join, &self.write_failed).map_err(|error| {
-            metrics::COMMIT_FAILURES.count();
-            Unavailable::from(&error)
-        })
+    pub(super) fn commit(&self, join: impl FnMut(&mut Vec<Delivery>)) -> Result<Vec<Outcome>, Unavailable> {
+        match commit::commit(&self.turns, join, &self.write_failed) {
+            Ok(stored) => Ok(stored.into_iter().map(Ok).collect()),
+            Err(error) => {
+                metrics::COMMIT_FAILURES.count();
+                Err(Unavailable::from(&error))
+            }
+        }
     }
 
     pub(super) fn page(&self, selection: &Selection) -> Result<Page, ReadError> {

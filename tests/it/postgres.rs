@@ -456,6 +456,49 @@ fn a_lock_on_the_table_is_answered_503_within_the_deadline() {
 }
 
 #[test]
+fn a_message_that_the_server_refuses_fails_no_other_of_its_group() {
+    let directory = Directory::new();
+    let [server]: [Server; 1] = instances(&postgres_url(&directory.database()), &[]);
+    let database = Database::postgres(directory.database());
+    // Each commit takes so long that deliveries come together in one group.
+    database.run(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.2); RETURN NULL; END $$;
+         CREATE TRIGGER slow BEFORE INSERT ON messages FOR EACH STATEMENT EXECUTE FUNCTION slow();
+         CREATE FUNCTION no_loops() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN IF NEW.text = 'loop' THEN RAISE 'no loops'; END IF; RETURN NEW; END $$;
+         CREATE TRIGGER no_loops BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION no_loops();
+         ALTER TABLE messages ADD CONSTRAINT no_spam CHECK (text <> 'spam')",
+    );
+    std::thread::scope(|scope| {
+        let server = &server;
+        let deliver = |id: String, text: &str| {
+            let body = Delivery { text: Some(text.to_owned()), ..Delivery::of(&id) }.body();
+            scope.spawn(move || server.deliver(body))
+        };
+        let bad =
+            [("spam", "no_spam"), ("loop", "no loops")].map(|(text, said)| (deliver(text.to_owned(), text), said));
+        let good: Vec<_> = (0..20).map(|index| deliver(format!("m{index:02}"), "Hello")).collect();
+        for good in good {
+            let reply = good.join().unwrap();
+            assert_eq!(reply.status, 200, "{reply:?}");
+        }
+        for (bad, said) in bad {
+            let reply = bad.join().unwrap();
+            assert_eq!((reply.status, reply.field("Retry-After").is_some()), (503, true), "{reply:?}");
+            let line = server.log_line(&reply);
+            let reason = line["reason"].as_str().unwrap();
+            assert!(reason.starts_with("the server refuses a row: ") && reason.contains(said), "{line}");
+            assert_eq!(line["level"], "ERROR", "{line}");
+        }
+    });
+    assert_eq!(server.metric("inbox_ready"), 1.0, "writing works");
+    assert_eq!(server.message_ids().len(), 20);
+    database.run("ALTER TABLE messages DROP CONSTRAINT no_spam");
+    let spam = Delivery { text: Some("spam".to_owned()), ..Delivery::of("spam") }.body();
+    assert_eq!(server.deliver(spam).status, 200);
+}
+
+#[test]
 fn a_person_who_is_erased_is_in_no_table_and_does_not_come_back() {
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
     let directory = Directory::new();

@@ -291,6 +291,12 @@ impl Fault {
             || matches!(self.code(), "57P01" | "57P02" | "57P03" | "25006")
     }
 
+    /// The server refuses a value: for a constraint, a bound on an index, or a trigger that raises an exception. Nothing that
+    /// this program makes is refused, so an operator has added one to the tables.
+    pub(super) fn is_of_a_row(&self) -> bool {
+        ["22", "23", "54000", "P0001"].iter().any(|class| self.code().starts_with(class))
+    }
+
     /// The server ended the statement, because it took longer than it may.
     pub(super) fn is_cancelled(&self) -> bool {
         self.code() == "57014"
@@ -318,6 +324,11 @@ impl fmt::Display for Fault {
         match self {
             Fault::Lost(text) | Fault::Schema(text) => f.write_str(text),
             Fault::Late(time) => write!(f, "the server did not answer within {} s", time.as_secs_f64()),
+            Fault::Refused { code, text } if self.is_of_a_row() => write!(
+                f,
+                "the server refuses a row: {text} (SQLSTATE {code}). Look for a constraint, an index or a trigger that was \
+                 added to the tables"
+            ),
             Fault::Refused { code, text } => write!(f, "{text} (SQLSTATE {code})"),
             Fault::Warned(text) => write!(f, "the server warned: {text}"),
         }
