@@ -205,7 +205,7 @@ pub struct Arrival {
     pub from_id: Option<String>,
     /// What who wrote it is called.
     pub profile_name: Option<String>,
-    /// When it was stored, by this machine's clock.
+    /// When it was stored, by the clock of this machine or, with a server, of the server.
     pub received_at: String,
 }
 

@@ -24,6 +24,8 @@ mod schema;
 
 mod erased;
 
+mod clock;
+
 mod fold;
 
 mod pool;

@@ -5,7 +5,8 @@
 //! not read for a log that nobody takes.
 
 use crate::harness::{
-    Connection, Database, Directory, RaisedOnDrop, Server, database_url, delivery, ids, own_address, program, until,
+    Connection, Database, Directory, RaisedOnDrop, Server, database_url, delivery, ids, own_address, preloadable,
+    program, until,
 };
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
@@ -104,12 +105,10 @@ fn a_full_disk_is_answered_503_and_recovered_from_without_a_restart() {
 #[test]
 fn while_the_disk_cannot_sync_nothing_is_acknowledged_and_then_the_log_is_written_again() {
     let directory = Directory::new();
-    let [library, fails, writes] = ["failing_sync.so", "fails", "writes"].map(|name| directory.path().join(name));
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/failing_sync.c");
-    let compiled = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
-    assert!(compiled.expect("there is a C compiler").success());
-    let settings = [("LD_PRELOAD", &library), ("SYNC_FAILS", &fails), ("WRITES_TO_START", &writes)];
-    let settings = settings.map(|(name, path)| (name, path.to_str().expect("a path of the harness is text")));
+    let [fails, writes] = ["fails", "writes"].map(|name| directory.path().join(name));
+    let [fails_path, writes_path] = [&fails, &writes].map(|path| path.to_str().expect("a path of the harness is text"));
+    let library = preloadable(&directory, "failing_sync.c");
+    let settings = [("LD_PRELOAD", library.as_str()), ("SYNC_FAILS", fails_path), ("WRITES_TO_START", writes_path)];
     let mut server = Server::in_directory(directory, &settings);
     assert_eq!(server.deliver(delivery("before")).status, 200);
 

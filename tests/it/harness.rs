@@ -90,6 +90,15 @@ pub(crate) fn program() -> Command {
     command
 }
 
+/// Compiles a library of `tests/data` into a directory, for LD_PRELOAD.
+pub(crate) fn preloadable(directory: &Directory, name: &str) -> String {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
+    let library = directory.path().join(name).with_extension("so");
+    let compiled = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
+    assert!(compiled.expect("there is a C compiler").success());
+    library.to_str().expect("a path of the harness is text").to_owned()
+}
+
 /// How a run of the program ended.
 #[derive(Debug)]
 pub(crate) struct Ended {

@@ -2,8 +2,8 @@
 
 use crate::harness::engine::{self, Cluster, postgres_url};
 use crate::harness::{
-    Connection, Database, Delivery, Directory, RaisedOnDrop, Server, comes_to_hold, delivery, ids, json, program, run,
-    sign, until,
+    Connection, Database, Delivery, Directory, RaisedOnDrop, Server, comes_to_hold, delivery, ids, json, preloadable,
+    program, run, sign, until,
 };
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -550,6 +550,71 @@ fn a_person_who_is_erased_is_in_no_table_and_does_not_come_back() {
     assert_eq!(server.message_ids(), ["wamid.B"], "it does not come back");
     let check = run(program().arg("check").env("WEBHOOK_SECRET", "s").env("DATABASE_URL", &url));
     assert!(check.status.success(), "{check:?}");
+}
+
+/// The server's clock decides when a message arrived and what is old.
+#[test]
+fn instances_whose_clocks_are_wrong_answer_the_same_and_delete_nothing_too_early() {
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+    let directory = Directory::new();
+    let url = postgres_url(&directory.database());
+    let library = preloadable(&directory, "wrong_clock.c");
+    let wrong = |days: i64| {
+        let ahead = (days * 86_400).to_string();
+        [("LD_PRELOAD", library.clone()), ("CLOCK_AHEAD_S", ahead), ("DATABASE_URL", url.clone())]
+    };
+    let start = |days: i64| {
+        let mut settings = vec![("RETENTION_DAYS", "30"), ("META_APP_SECRET", SECRET)];
+        let wrong = wrong(days);
+        settings.extend(wrong.iter().map(|(name, value)| (*name, value.as_str())));
+        Server::with(&settings)
+    };
+    let database = Database::postgres(directory.database());
+    let folded = || until("all is folded", || database.number("SELECT COUNT(*) FROM commits") == 0);
+    let deliver = |server: &Server, id: &str| {
+        let message = json!({ "id": id, "from": "12025550143", "timestamp": "1736935200", "type": "text",
+                              "text": { "body": "Hello" } });
+        let value = json!({ "messages": [message], "statuses": [{ "id": format!("{id}s"), "status": "sent",
+                            "recipient_id": "12025550177", "timestamp": "1736935200" }] });
+        let body = json!({ "object": "whatsapp_business_account",
+                           "entry": [{ "id": "1", "changes": [{ "field": "messages", "value": value }] }] });
+        let (native, meta) = (delivery(&format!("n{id}")), body.to_string());
+        assert_eq!(server.deliver(native).status, 200);
+        let fields = [("X-Hub-Signature-256", format!("sha256={}", sign(SECRET, &meta)))];
+        let fields = fields.each_ref().map(|(name, value)| (*name, value.as_str()));
+        assert_eq!(server.request("POST", "/webhook/meta", &fields, meta.as_bytes()).status, 200);
+    };
+    // Each one expires between two folds, and is alone then.
+    for days in [-40, 40] {
+        let server = start(days);
+        for turn in 0..2 {
+            deliver(&server, &format!("{days}.{turn}"));
+            folded();
+        }
+    }
+    let [behind, ahead] = [start(-40), start(40)];
+    let month = |server: &Server| server.get("/stats").field("Date").unwrap()[8..16].to_owned();
+    assert_ne!(month(&behind), month(&ahead), "their clocks are wrong");
+    for target in ["/messages", "/arrivals?after=0", "/statuses?after=0", "/stats"] {
+        assert_eq!(behind.get(target).text(), ahead.get(target).text(), "{target}");
+    }
+    assert_eq!(behind.get("/messages").json()["total"], 8);
+    let wrong_times =
+        "SELECT (SELECT COUNT(*) FROM messages WHERE abs(extract(epoch FROM now() - created_at::timestamptz)) > 600)
+        + (SELECT COUNT(*) FROM statuses WHERE abs(extract(epoch FROM now() - received_at::timestamptz)) > 600)
+        + (SELECT COUNT(*) FROM deliveries WHERE abs(extract(epoch FROM now() - received_at::timestamptz)) > 600)";
+    assert_eq!(database.number(wrong_times), 0);
+
+    // Erased by one, and sent again to the other.
+    let mut erase = program();
+    let ended = run(erase.args(["erase", "--from", "+12025550143"]).envs(wrong(-40)));
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    deliver(&ahead, "40.1");
+    assert_eq!(ahead.get("/messages").json()["total"], 4, "it does not come back");
+
+    database.age(31);
+    until("all is old", || behind.get("/messages").json()["total"] == 0);
+    assert_eq!(database.number("SELECT COUNT(*) FROM deliveries"), 0);
 }
 
 #[test]

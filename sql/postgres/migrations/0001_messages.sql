@@ -20,7 +20,7 @@ CREATE TABLE messages (
     ts           text NOT NULL,      -- ISO 8601 UTC as it was sent, returned unchanged
     text         text,               -- NULL: the message has none
     text_folded  text,               -- what q looks at: folded by the program, so that both engines find the same
-    created_at   text NOT NULL,      -- when it was stored, ISO 8601 UTC by the clock of the instance
+    created_at   text NOT NULL,      -- when it was stored, ISO 8601 UTC by the clock of the server
     ts_us        bigint NOT NULL,    -- the instant of ts: microseconds since 1970 UTC, rounded down
     ts_ns        smallint NOT NULL,  -- and 0 to 999 nanoseconds beyond
     -- What a message of a provider has beyond that; NULL in native ones.

@@ -56,7 +56,6 @@ pub(super) struct Group<'a> {
     /// The message_id and key of each message of a provider, also of one that is there twice, and its delivery.
     provided: Vec<(&'a str, Key, Key)>,
     known: HashSet<Key>,
-    now: &'a str,
 }
 
 struct Row<'a> {
@@ -66,7 +65,8 @@ struct Row<'a> {
     to: &'a str,
     ts: &'a str,
     text: Option<&'a str>,
-    created_at: &'a str,
+    /// None: now.
+    created_at: Option<&'a str>,
     moment: Moment,
     details: Option<Provider<'a>>,
     place: i32,
@@ -93,7 +93,8 @@ struct Status<'a> {
     recipient: &'a str,
     ts: &'a str,
     error_code: Option<i64>,
-    received_at: &'a str,
+    /// None: now.
+    received_at: Option<&'a str>,
     delivery: Key,
     place: i32,
 }
@@ -101,7 +102,8 @@ struct Status<'a> {
 struct Raw<'a> {
     key: Key,
     source: &'a str,
-    received_at: &'a str,
+    /// None: now.
+    received_at: Option<&'a str>,
     fields: &'a str,
     body: &'a [u8],
     ignored: bool,
@@ -111,8 +113,7 @@ struct Raw<'a> {
 /// Commits deliveries as one group. Returns of each what became of its messages, and then of its statuses.
 pub(super) fn commit(writer: &mut Writer, deliveries: &[Delivery]) -> Result<Vec<Vec<Stored>>, Fault> {
     let begun = Instant::now();
-    let now = format!("{:.3}", jiff::Timestamp::now());
-    let mut group = Group { now: &now, ..Group::default() };
+    let mut group = Group::default();
     // Of each message and status its key; None: it is in the group already.
     let keys: Vec<Vec<Option<Key>>> = deliveries.iter().map(|delivery| group.add_delivery(delivery)).collect();
     let created = writer.write(&mut group)?;
@@ -155,7 +156,7 @@ fn outcomes(keys: &[Option<Key>], created: &HashSet<Key>) -> Vec<Stored> {
 
 impl<'a> Group<'a> {
     fn add_delivery(&mut self, delivery: &'a Delivery) -> Vec<Option<Key>> {
-        let (delivery_key, source, now) = (random_key(), delivery.source.label(), self.now);
+        let (delivery_key, source) = (random_key(), delivery.source.label());
         let mut keys: Vec<Option<Key>> = Vec::with_capacity(delivery.updates());
         for Message { id, from, to, ts, text, details } in &delivery.messages {
             let key = message_key(id.as_str());
@@ -169,7 +170,7 @@ impl<'a> Group<'a> {
                 to: to.as_str(),
                 ts: ts.as_str(),
                 text: text.as_ref().map(|text| text.as_str()),
-                created_at: now,
+                created_at: None,
                 moment: ts.moment(),
                 details: details.as_ref().map(|details| Provider {
                     source,
@@ -189,12 +190,12 @@ impl<'a> Group<'a> {
             let (message_id, recipient) = (message_id.as_str(), recipient.as_str());
             let error_code = *error_code;
             let status = (message_id, status.as_str(), recipient, ts.as_str(), error_code);
-            keys.push(self.add_status(status, now, delivery_key));
+            keys.push(self.add_status(status, None, delivery_key));
         }
         self.deliveries.extend(delivery.raw.as_ref().map(|raw| Raw {
             key: delivery_key,
             source,
-            received_at: now,
+            received_at: None,
             fields: &raw.fields,
             body: &raw.body,
             ignored: delivery.updates() == 0,
@@ -213,10 +214,10 @@ impl<'a> Group<'a> {
             messages.iter().map(|KeptMessage { record, at, bytes }| self.add_record(record, Some((key, *at, *bytes))));
         let mut keys: Vec<Option<Key>> = of_messages.collect();
         for KeptStatus { message_id, status, recipient, ts, error_code } in statuses {
-            keys.push(self.add_status((message_id, status, recipient, ts, *error_code), received_at, key));
+            keys.push(self.add_status((message_id, status, recipient, ts, *error_code), Some(received_at), key));
         }
         let (body, ignored, altered) = (body.as_bytes(), keys.is_empty(), *altered);
-        self.deliveries.push(Raw { key, source, received_at, fields, body, ignored, altered });
+        self.deliveries.push(Raw { key, source, received_at: Some(received_at), fields, body, ignored, altered });
         keys
     }
 
@@ -229,7 +230,7 @@ impl<'a> Group<'a> {
             to,
             ts,
             text: text.as_deref(),
-            created_at,
+            created_at: Some(created_at),
             moment: moment_of(ts),
             details: details.as_ref().map(|details| Provider {
                 source: &details.source,
@@ -255,7 +256,7 @@ impl<'a> Group<'a> {
     fn add_status(
         &mut self,
         (message_id, status, recipient, ts, error_code): (&'a str, &'a str, &'a str, &'a str, Option<i64>),
-        received_at: &'a str,
+        received_at: Option<&'a str>,
         delivery: Key,
     ) -> Option<Key> {
         let key = status_key(message_id, status, recipient);
@@ -335,7 +336,7 @@ impl Open {
     }
 
     fn write(&mut self, group: &Group<'_>, time: Duration) -> Result<HashSet<Key>, Fault> {
-        let Group { messages, statuses, deliveries, provided, now, .. } = group;
+        let Group { messages, statuses, deliveries, provided, .. } = group;
         fn column<'r, R, T>(rows: &'r [R], field: impl Fn(&'r R) -> T) -> Vec<T> {
             rows.iter().map(field).collect()
         }
@@ -349,7 +350,7 @@ impl Open {
         let ts = column(messages, |row| escaped(row.ts));
         let text = column(messages, |row| row.text.map(escaped));
         let text_folded = column(messages, |row| row.text.map(folded));
-        let created_at = column(messages, |row| escaped(row.created_at));
+        let created_at = column(messages, |row| row.created_at.map(escaped));
         let ts_us = column(messages, |row| row.moment.us);
         let ts_ns = column(messages, |row| row.moment.ns as i16); // 0 to 999
         let source = column(messages, |row| detail(row, |details| Some(escaped(details.source))));
@@ -375,13 +376,13 @@ impl Open {
         let recipient = column(statuses, |status| escaped(status.recipient));
         let status_ts = column(statuses, |status| escaped(status.ts));
         let error_code = column(statuses, |status| status.error_code);
-        let status_at = column(statuses, |status| escaped(status.received_at));
+        let status_at = column(statuses, |status| status.received_at.map(escaped));
         let status_by = column(statuses, |status| status.delivery.as_slice());
         let status_place = column(statuses, |status| status.place);
 
         let raw_keys = column(deliveries, |raw| raw.key.as_slice());
         let raw_source = column(deliveries, |raw| escaped(raw.source));
-        let raw_at = column(deliveries, |raw| escaped(raw.received_at));
+        let raw_at = column(deliveries, |raw| raw.received_at.map(escaped));
         let raw_fields = column(deliveries, |raw| escaped(raw.fields));
         let raw_body = column(deliveries, |raw| raw.body);
         let raw_ignored = column(deliveries, |raw| raw.ignored);
@@ -414,7 +415,6 @@ impl Open {
                 &hashes,
                 &provided_keys,
                 &provided_by,
-                &now,
                 &status_keys,
                 &status_ids,
                 &status_words,

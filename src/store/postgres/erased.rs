@@ -4,10 +4,9 @@
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use std::time::Duration;
 
-/// How long an erased message does not come back.
-pub(super) const REMEMBERED: Duration = Duration::from_secs(8 * 86_400);
+/// How long an erased message does not come back, in seconds.
+pub(super) const REMEMBERED_S: i64 = 8 * 86_400;
 
 /// What is kept of a message that was erased.
 pub(super) fn hash(key: &[u8], message_id: &str) -> [u8; 32] {

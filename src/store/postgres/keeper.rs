@@ -4,8 +4,8 @@
 use crate::store::Retention;
 use crate::store::metrics::{EXPIRED, Expired};
 use crate::store::postgres::connection::Fault;
-use crate::store::postgres::delete;
 use crate::store::postgres::fold::{Folder, STATEMENT_TIME};
+use crate::store::postgres::{clock, delete};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,9 +31,11 @@ pub(super) fn start(folder: &Arc<Folder>, retention: Retention) -> std::io::Resu
             }
             if Instant::now() >= hour {
                 hour += HOUR;
-                let now = format!("{:.3}", jiff::Timestamp::now());
                 let sql = include_str!("../../../sql/postgres/forget_erased.sql");
-                let _ = folder.query(|connection| connection.query(sql, &[&now], STATEMENT_TIME));
+                let _ = folder.query(|connection| {
+                    let now = clock::instant(connection, 0)?;
+                    connection.query(sql, &[&now], STATEMENT_TIME)
+                });
             }
             let _ = expire(&folder, retention);
         }
@@ -45,8 +47,8 @@ pub(super) fn start(folder: &Arc<Folder>, retention: Retention) -> std::io::Resu
 fn expire(folder: &Folder, Retention { messages, statuses }: Retention) -> Result<(), Fault> {
     let end = Instant::now() + EXPIRE_TIME;
     for (kind, age) in [(Expired::Message, messages), (Expired::Status, statuses), (Expired::Delivery, messages)] {
-        let Some(before) = age.and_then(|age| jiff::Timestamp::now().checked_sub(age).ok()) else { continue };
-        let before = format!("{before:.3}"); // as messages have it
+        let Some(age) = age else { continue };
+        let before = folder.query(|connection| clock::instant(connection, -(age.as_secs() as i64)))?; // 100 years at most
         while Instant::now() < end {
             let deleted = expire_some(folder, kind, &before)?;
             (0..deleted).for_each(|_| EXPIRED.count(kind));

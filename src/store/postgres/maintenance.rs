@@ -7,7 +7,7 @@ use crate::store::postgres::commit::{self, Writer};
 use crate::store::postgres::connection::{Connection, Fault, Row, Url};
 use crate::store::postgres::fold::{Folder, STATEMENT_TIME};
 use crate::store::postgres::value::{escaped, message_key, unescaped};
-use crate::store::postgres::{delete, erased, schema};
+use crate::store::postgres::{clock, delete, erased, schema};
 use crate::store::{
     Exported, Filter, KeptDelivery, KeptMessage, KeptStatus, MaintenanceError, OpenError, ProviderDetails, Record,
     Report, Stored,
@@ -260,7 +260,7 @@ impl Maintenance {
                 let provided = rows.iter().filter(|row| row.get(2));
                 let hashes: Vec<_> = provided.map(|row| erased::hash(&key, &unescaped(row.get(1)))).collect();
                 let hashes: Vec<&[u8]> = hashes.iter().map(|hash| hash.as_slice()).collect();
-                let until = format!("{:.3}", jiff::Timestamp::now() + erased::REMEMBERED);
+                let until = clock::instant(connection, erased::REMEMBERED_S)?;
                 let sql = include_str!("../../../sql/postgres/remember_erased.sql");
                 connection.query(sql, &[&hashes, &until], STATEMENT_TIME)?;
                 let keys: Vec<&[u8]> = rows.iter().map(|row| row.get(0)).collect();
