@@ -2,11 +2,14 @@
 
 use crate::harness::engine::{self, Cluster, postgres_url};
 use crate::harness::{
-    Connection, Database, Delivery, Directory, RaisedOnDrop, Server, comes_to_hold, delivery, ids, json, preloadable,
-    program, run, sign, until,
+    Connection, Database, Delivery, Directory, PATIENCE, RaisedOnDrop, Server, comes_to_hold, delivery, ids, json,
+    preloadable, program, run, sign, until,
 };
 use serde_json::{Value, json};
 use std::collections::HashSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -455,6 +458,39 @@ fn a_lock_on_the_table_is_answered_503_within_the_deadline() {
     assert_eq!(server.deliver(delivery("m2")).status, 200);
 }
 
+/// This takes the 30 s that a search has: the bound is a constant.
+#[test]
+fn a_search_past_its_time_is_answered_503_and_left_to_no_backend() {
+    let cluster = Cluster::start(&[]);
+    cluster.sql("postgres", "CREATE DATABASE inbox");
+    let [server]: [Server; 1] = instances(&cluster.url("inbox"), &[]);
+    assert_eq!(server.deliver(delivery("m1")).status, 200);
+    let waiting = || {
+        let waiting = "SELECT count(*) FROM pg_stat_activity
+                       WHERE application_name = 'webhook-inbox' AND wait_event_type = 'Lock'";
+        cluster.sql("postgres", waiting)
+    };
+    let mut psql = cluster.psql("inbox").stdin(Stdio::piped()).spawn().unwrap();
+    writeln!(psql.stdin.as_mut().unwrap(), "BEGIN; LOCK TABLE messages IN ACCESS EXCLUSIVE MODE;").unwrap();
+    let locked = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted";
+    until("the table is locked", || cluster.sql("inbox", locked) == "1");
+
+    let mut client = TcpStream::connect(server.address()).unwrap();
+    client.set_read_timeout(Some(2 * PATIENCE)).unwrap();
+    client.write_all(b"GET /messages?q=hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    until("the search waits for the lock", || waiting() == "1");
+    let mut reply = String::new();
+    client.read_to_string(&mut reply).unwrap();
+    assert!(reply.starts_with("HTTP/1.1 503 ") && reply.contains("narrow it"), "{reply}");
+    assert_eq!(waiting(), "0", "the statement has ended, although the table is still locked");
+    let log = std::fs::read_to_string(cluster.directory.join("server.log")).unwrap();
+    assert!(log.contains("canceling statement due to statement timeout"), "{log}");
+
+    drop(psql.stdin.take());
+    psql.wait().unwrap();
+    assert_eq!(server.get("/messages?q=hello").json()["total"], 1);
+}
+
 #[test]
 fn a_message_that_the_server_refuses_fails_no_other_of_its_group() {
     let directory = Directory::new();
@@ -703,13 +739,12 @@ fn connections_beyond_the_servers_are_not_ready_and_come_back() {
     let mut others = Vec::new();
     while others.len() < 12 {
         let mut psql = cluster.psql("postgres");
-        psql.stdin(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
+        psql.stdin(Stdio::piped()).stderr(Stdio::null());
         others.push(psql.spawn().unwrap());
     }
     let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'webhook-inbox'";
     // One of the others asks for it: a new connection may not be had.
     let stdin = others[0].stdin.as_mut().unwrap();
-    use std::io::Write;
     let not_ready = comes_to_hold(Duration::from_secs(20), || {
         let _ = writeln!(stdin, "{end};"); // it may be one that was refused
         let ready = server.get("/health/ready");
