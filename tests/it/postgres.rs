@@ -2,8 +2,8 @@
 
 use crate::harness::engine::{self, Cluster, postgres_url};
 use crate::harness::{
-    Connection, Database, Delivery, Directory, PATIENCE, RaisedOnDrop, Server, comes_to_hold, delivery, ids, json,
-    preloadable, program, run, sign, until,
+    Connection, Database, Delivery, Directory, PATIENCE, RaisedOnDrop, Server, comes_to_hold, delivery, encoded, ids,
+    json, preloadable, program, run, sign, until,
 };
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -253,12 +253,15 @@ fn at(id: &str, second: usize) -> String {
     Delivery { ts, ..Delivery::of(id) }.body()
 }
 
+/// A database whose collation is not that of bytes.
+const ICU_DATABASE: &str =
+    "CREATE DATABASE inbox TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LOCALE 'C.UTF-8'";
+
 /// U+0000 and U+0001, and the order of bytes in a database whose collation is another one.
 #[test]
 fn ids_are_compared_and_ordered_by_bytes_whatever_the_collation() {
     let cluster = Cluster::start(&[]);
-    let icu = "CREATE DATABASE inbox TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LOCALE 'C.UTF-8'";
-    cluster.sql("postgres", icu);
+    cluster.sql("postgres", ICU_DATABASE);
     let [server]: [Server; 1] = instances(&cluster.url("inbox"), &[]);
     let mut sent = ["b", "a", "B", "A", "é", "e", "a\0", "a\u{1}", "a\u{1}\u{1}", "a\0b", "\u{1}", "\0", "_", "-"];
     for id in sent {
@@ -275,6 +278,47 @@ fn ids_are_compared_and_ordered_by_bytes_whatever_the_collation() {
     for (q, found) in [("%00b", 1), ("TEXT%20%C3%89", 1), ("%01%01", 1), ("%25", 14), ("_", 1), ("%00", 3)] {
         assert_eq!(server.get(&format!("/messages?q={q}")).json()["total"], found, "{q}");
     }
+}
+
+/// The collation is another one than that of bytes, and `A` stands for U+0000 in what a search looks at.
+#[test]
+fn a_search_finds_what_it_finds_on_sqlite() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    // Letters with several forms, or whose forms are of several letters; several scripts; and what LIKE has a meaning for.
+    let alphabet: Vec<char> =
+        "aAkK\u{212a}sSſßẞfiﬁIİıΣσςΐäÄ\u{308}ЖжԱաևაᲐᎠꭰǅनم日🦀𐐀𐐨%_\\'\0\u{1}\u{2} ".chars().collect();
+    let mut text = |length: std::ops::Range<usize>| -> String {
+        let length = random.usize(length);
+        (0..length).map(|_| alphabet[random.usize(..alphabet.len())]).collect()
+    };
+    let texts: Vec<String> = (0..400).map(|_| text(0..30)).collect();
+    let needles: Vec<String> = (0..400).map(|index| text(1..2 + index % 4)).collect();
+    let bodies = texts.iter().enumerate().map(|(index, text)| {
+        Delivery { text: Some(text.clone()), from: format!("+{}", index % 3), ..Delivery::of(&format!("m{index:03}")) }
+            .body()
+    });
+    let bodies: Vec<String> = bodies.collect();
+
+    let cluster = Cluster::start(&[]);
+    cluster.sql("postgres", ICU_DATABASE);
+    let [postgres]: [Server; 1] = instances(&cluster.url("inbox"), &[]);
+    let directory = Directory::new();
+    let [sqlite]: [Server; 1] = instances(&format!("sqlite:///{}", directory.path().join("other.db").display()), &[]);
+    for server in [&postgres, &sqlite] {
+        server.deliver_all(&bodies, 4);
+    }
+    let mut found = 0;
+    for needle in &needles {
+        for target in ["/messages?limit=100", "/messages?limit=100&from=%2B1"] {
+            let target = format!("{target}&q={}", encoded(needle));
+            let page = sqlite.get(&target);
+            found += page.json()["total"].as_u64().unwrap();
+            assert_eq!(postgres.get(&target).text(), page.text(), "{needle:?}, seed {seed}");
+        }
+    }
+    assert!(found > 1000, "the texts and the needles have little in common: {found}");
 }
 
 #[test]
