@@ -36,6 +36,8 @@ pub(super) fn unescaped(text: String) -> String {
 }
 
 /// What a search looks at. No character folds to a capital letter, so `A` can stand for U+0000.
+/// No version of the Unicode tables is stored with it: between two versions only letters differ that one of them does not
+/// have, or has in one case (docs/growing.md, "Operation").
 pub(super) fn folded(text: &str) -> String {
     let mut folded = Vec::new();
     fold(text.as_bytes(), &mut folded);
