@@ -7,6 +7,11 @@ use crate::store::postgres::value::{escaped, pattern, unescaped};
 use crate::store::{Item, Page, ReadError, SenderCount, Stats};
 use crate::timestamp::Moment;
 
+/// From here on a page is found by two looks at the index, instead of counting the rows before it. With 1,000,000 messages
+/// (2026-11-25): 8 instead of 10 ms at this offset, 65 instead of 155 ms at 500,000, and instead of 570 ms when the rows
+/// lie on disk in another order. At offset 100 it would be 8 instead of 0.2 ms.
+const FAR_OFFSET: i64 = 10_000;
+
 /// A page of messages and how many match on all pages.
 pub(super) fn page(pool: &Pool, selection: &Selection) -> Result<Page, ReadError> {
     let Selection { from, since, needle, start, limit } = selection;
@@ -24,11 +29,18 @@ pub(super) fn page(pool: &Pool, selection: &Selection) -> Result<Page, ReadError
     let (since_us, since_ns) = (since.map(|since| since.us), since.map(|since| since.ns as i16)); // 0 to 999
     let wanted = *limit as i64 + 1; // one more, so that it is known whether another page follows
     let time = if needle.is_some() || since.is_some() || offset > 0 { SEARCH_TIME } else { READ_TIME };
-    let rows = pool.query(
-        include_str!("../../../sql/postgres/page.sql"),
-        &[&from, &since_us, &since_ns, &pattern, &begin.us, &(begin.ns as i16), &after_id, &offset, &wanted],
-        time,
-    )?;
+    let rows = if offset >= FAR_OFFSET && needle.is_none() {
+        let sql = include_str!("../../../sql/postgres/page_far.sql");
+        pool.query(sql, &[&from, &since_us, &since_ns, &offset, &wanted], time)?
+    } else {
+        let sql = include_str!("../../../sql/postgres/page.sql");
+        let begin_ns = begin.ns as i16;
+        pool.query(
+            sql,
+            &[&from, &since_us, &since_ns, &pattern, &begin.us, &begin_ns, &after_id, &offset, &wanted],
+            time,
+        )?
+    };
     let total = rows.first().map_or(0, |row| row.get::<_, i64>(0)).unsigned_abs(); // a count is never negative
     // An empty page is a row with the total alone.
     let mut rows = rows.iter().filter(|row| row.get::<_, Option<&str>>(1).is_some());
