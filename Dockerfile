@@ -3,10 +3,12 @@
 FROM docker.io/library/rust:1.95-alpine AS build
 WORKDIR /build
 COPY . .
+# `postgres` for the binary with PostgreSQL in it.
+ARG FEATURES=
 # The caches outlive the step, the binary would not: hence the copy.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
-    cargo build --release --locked && cp target/release/webhook-inbox /webhook-inbox
+    cargo build --release --locked --features "$FEATURES" && cp target/release/webhook-inbox /webhook-inbox
 # There is no mkdir and no chown in an image made from nothing.
 RUN mkdir /empty
 

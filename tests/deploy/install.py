@@ -67,8 +67,9 @@ def unpack(tarball, directory):
     for name in ("webhook-inbox", "README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE", "THIRD-PARTY.txt",
                  "THIRD-PARTY-RUST.html", "SHA256SUMS"):
         check((unpacked / name).is_file(), f"the release has {name}")
-    for file in (ROOT / "deploy").iterdir():
-        check((unpacked / "deploy" / file.name).read_bytes() == file.read_bytes(), f"the release has {file.name}")
+    for file in filter(pathlib.Path.is_file, (ROOT / "deploy").rglob("*")):
+        name = file.relative_to(ROOT)
+        check((unpacked / name).read_bytes() == file.read_bytes(), f"the release has {name}")
     binary = (unpacked / "webhook-inbox").read_bytes()
     check(len(binary) < BINARY_BYTES_MAX, f"the binary is smaller than {BINARY_BYTES_MAX} bytes", len(binary))
     size = f"{len(binary) / 1e6:.1f} MB"

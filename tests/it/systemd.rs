@@ -33,32 +33,50 @@ fn systemd_analyze() -> Option<Command> {
     there.then(|| Command::new("systemd-analyze"))
 }
 
+/// The units with the binary of this build, and then the same with the drop-in of an instance among several.
+fn installed(directory: &Directory) -> [Vec<PathBuf>; 2] {
+    let program = env!("CARGO_BIN_EXE_webhook-inbox");
+    ["alone", "several"].map(|name| {
+        let directory = directory.path().join(name);
+        let drop_ins = directory.join("webhook-inbox.service.d");
+        std::fs::create_dir_all(&drop_ins).unwrap();
+        if name == "several" {
+            let text = unit("several/webhook-inbox.conf").replace("/usr/local/bin/webhook-inbox-postgres", program);
+            std::fs::write(drop_ins.join("several.conf"), text).unwrap();
+        }
+        let copy = |name: &str| {
+            let copy = directory.join(name);
+            std::fs::write(&copy, unit(name).replace("/usr/local/bin/webhook-inbox", program)).unwrap();
+            copy
+        };
+        vec![copy("webhook-inbox.service"), copy("webhook-inbox.socket")]
+    })
+}
+
 #[test]
 fn systemd_takes_the_units_without_a_warning() {
-    let Some(mut analyze) = systemd_analyze() else { return };
     let directory = Directory::new();
-    let copies = ["webhook-inbox.service", "webhook-inbox.socket"].map(|name| {
-        let text = unit(name).replace("/usr/local/bin/webhook-inbox", env!("CARGO_BIN_EXE_webhook-inbox"));
-        let copy = directory.path().join(name);
-        std::fs::write(&copy, text).unwrap();
-        copy
-    });
-    let ended = run(analyze.args(["verify", "--man=no"]).args(copies));
-    assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
+    for units in installed(&directory) {
+        let Some(mut analyze) = systemd_analyze() else { return };
+        let ended = run(analyze.args(["verify", "--man=no"]).args(units));
+        assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
+    }
 }
 
 #[test]
 fn the_sandbox_leaves_an_exposure_of_1_5_at_most() {
-    let Some(mut analyze) = systemd_analyze() else { return };
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/webhook-inbox.service");
-    let ended = run(analyze.args(["security", "--offline=yes", "--no-pager", "--threshold=15"]).arg(path));
-    assert!(ended.status.success(), "stdout:\n{}\nstderr:\n{}", ended.stdout, ended.stderr);
-    assert!(ended.stdout.contains("Overall exposure level for webhook-inbox.service: "), "{}", ended.stdout);
+    let directory = Directory::new();
+    for units in installed(&directory) {
+        let Some(mut analyze) = systemd_analyze() else { return };
+        let ended = run(analyze.args(["security", "--offline=yes", "--no-pager", "--threshold=15"]).arg(&units[0]));
+        assert!(ended.status.success(), "stdout:\n{}\nstderr:\n{}", ended.stdout, ended.stderr);
+        assert!(ended.stdout.contains("Overall exposure level for webhook-inbox.service: "), "{}", ended.stdout);
+    }
 }
 
 #[test]
 fn every_setting_of_the_units_has_its_reason_above_it() {
-    for name in ["webhook-inbox.service", "webhook-inbox.socket"] {
+    for name in ["webhook-inbox.service", "webhook-inbox.socket", "several/webhook-inbox.conf"] {
         let mut above = "";
         for line in unit(name).lines() {
             let names_itself = ["[", "Description=", "WantedBy=", "ExecStart="].iter().any(|own| line.starts_with(own));
