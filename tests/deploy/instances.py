@@ -14,14 +14,13 @@ import json
 import os
 import pathlib
 import shutil
-import ssl
 import subprocess
 import tempfile
 import threading
 import time
 
-from support import DEPLOY, ROOT, Program, Service, answers, binary_argument, check, check_equal, free_port, message, sign
-from support import tool, wait_for
+from support import DEPLOY, ROOT, Program, Service, answers, binary_argument, certificate, check, check_equal, free_port
+from support import message, sign, tool, wait_for
 
 SENDERS = 6
 EACH = 150
@@ -104,15 +103,9 @@ class Database(Program):
 class HaProxy(Program):
     def __init__(self, directory, instances):
         self.port = free_port()
-        certificate = pathlib.Path(directory) / "inbox.pem"
-        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"]
-        command += ["-subj", "/CN=inbox.example.com", "-addext", "subjectAltName=IP:127.0.0.1"]
-        parts = [pathlib.Path(directory) / name for name in ("cert.pem", "key.pem")]
-        subprocess.run([*command, "-out", parts[0], "-keyout", parts[1]], check=True, capture_output=True, timeout=60)
-        certificate.write_text("".join(part.read_text() for part in parts))
-        self.trust = ssl.create_default_context(cafile=parts[0])
+        pem, self.trust = certificate(directory, "127.0.0.1")
         text = (DEPLOY / "haproxy.cfg").read_text()
-        places = [("/etc/haproxy/inbox.pem", str(certificate)), ("bind :443", f"bind 127.0.0.1:{self.port}")]
+        places = [("/etc/haproxy/inbox.pem", str(pem)), ("bind :443", f"bind 127.0.0.1:{self.port}")]
         places += [(f"10.0.0.1{index + 1}:8000", f"127.0.0.1:{port}") for index, port in enumerate(instances)]
         for example, here in places:
             check(example in text, f"deploy/haproxy.cfg has {example!r}", text)

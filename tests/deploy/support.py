@@ -11,6 +11,7 @@ import random
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -85,6 +86,17 @@ def message(message_id, text="Hello"):
         "text": text,
     }
     return json.dumps(fields, ensure_ascii=False).encode()
+
+
+def certificate(directory, address):
+    """A certificate with its key in one file, as HAProxy reads it, and what a client needs to trust it."""
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"]
+    command += ["-subj", "/CN=inbox.example.com", "-addext", f"subjectAltName=IP:{address}"]
+    parts = [pathlib.Path(directory) / name for name in ("cert.pem", "key.pem")]
+    subprocess.run([*command, "-out", parts[0], "-keyout", parts[1]], check=True, capture_output=True, timeout=60)
+    pem = pathlib.Path(directory) / "inbox.pem"
+    pem.write_text("".join(part.read_text() for part in parts))
+    return pem, ssl.create_default_context(cafile=parts[0])
 
 
 class Program:
