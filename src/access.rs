@@ -99,7 +99,7 @@ impl ReadToken {
         token[..end].iter().all(right).then(|| ReadToken { tag: hash(token).finalize().into_bytes().into() })
     }
 
-    /// The same for the same token, and for no other. The token cannot be told from it unless it can be guessed.
+    /// The same for the same token, and for no other. Who has it can only guess the token.
     pub fn tag(&self) -> &[u8; 32] {
         &self.tag
     }

@@ -4,7 +4,8 @@ Usage: python3 tests/deploy/machines.py PATH_OF_THE_TARBALL
 
 Needs the right to make namespaces, as root has it. Each machine is a network namespace with its address on one bridge, and
 a mount namespace with an /etc, /run, /usr/local and /var/lib of its own. The primary is lost while its standby runs; the
-standby is promoted, and the lost one comes back as a standby. Nothing of it is left. Seconds.
+standby is promoted, and the lost one comes back as a standby. Nothing of it is left. Half a minute; `.ci/run` does not run
+it, because it needs bridges between namespaces.
 
 What is real: the release, install.sh, the files of deploy/several, the programs of PostgreSQL and those of Debian that make
 and start a cluster, HAProxy, the network. What is a stand-in (STAND_INS): `sudo`, `apt`, and `systemctl`, which knows no

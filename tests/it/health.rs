@@ -44,7 +44,10 @@ fn the_health_subcommand_tells_by_its_exit_status_whether_the_service_is_ready()
 fn a_database_made_read_only_is_not_ready_before_a_delivery_fails() {
     let directory = Directory::new();
     let binary = directory.path().join("webhook-inbox"); // where any user can reach it
-    std::fs::copy(env!("CARGO_BIN_EXE_webhook-inbox"), &binary).unwrap();
+    // By another process: a file that this one has open for writing is open in each process that another test starts just
+    // then, and cannot be executed meanwhile (ETXTBSY).
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_webhook-inbox")).arg(&binary).status();
+    assert!(copied.unwrap().success());
     let (mut command, owner) = match directory.path().metadata().unwrap().uid() {
         0 => (Command::new("setpriv"), 65_534),
         own => (Command::new("env"), own),
