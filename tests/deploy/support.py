@@ -45,8 +45,7 @@ def tool(name):
 def free_port():
     """Below the ports that the kernel gives to clients: no connection takes it before it is used, or between a stop and
     the next start."""
-    while True:
-        port = random.randrange(20000, 30000)
+    for port in random.sample(range(20000, 30000), 100):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that have ended do not matter
             try:
@@ -54,6 +53,7 @@ def free_port():
                 return port
             except OSError:
                 continue  # another program listens there
+    check(False, "one of 100 ports is free")
 
 
 def wait_for(claim, condition, found=lambda: "", seconds=START_SECONDS):
