@@ -12,6 +12,7 @@ import math
 import pathlib
 import random
 import shutil
+import statistics
 import subprocess
 import tempfile
 import threading
@@ -189,7 +190,7 @@ def flood(binary, browser, directory):
             rates["alone"].append(ingest(service, f"alone {turn}", 2000))
             visit(browser, service)
             rates["beside"].append(ingest(service, f"beside {turn}", 2000))
-        alone, beside = (max(found) for found in rates.values())  # other programs can only slow it down
+        alone, beside = (statistics.median(found) for found in rates.values())
         print(f"page: {alone:.0f} messages/s without the page, {beside:.0f} with it open, {beside / alone:.2f} of that")
         check(beside > alone / 4, "a page that is open leaves most of the machine to the service", rates)
 
@@ -217,6 +218,7 @@ def flood(binary, browser, directory):
             end=" ",
         )
         print(f"heap {heap_before / 1e6:.1f} MB before, {heap_bytes(browser) / 1e6:.1f} MB after")
+        check(max(tasks, default=0) < 1000, "no task keeps the page from answering a key", tasks)
         check(rows_most <= 200, "the document never has more than 200 rows", rows_most)
         check(heap_bytes(browser) < 64e6, "the heap stays under 64 MB", heap_bytes(browser))
         for _ in range(5):
@@ -599,8 +601,13 @@ def waiting(service):
 
 
 def many_pages(binary, browser, directory):
-    # Others that wait would have their answers after 30 s, which may be before the page asks.
-    with Service(binary, directory, MAX_WAITERS="0") as service:
+    with Service(binary, directory) as service:
+        held = []
+        for _ in range(64):
+            connection = service.connection()
+            connection.request("GET", "/arrivals?after=now&wait=30")
+            held.append(connection)
+        wait_for("64 clients wait", lambda: waiting(service) == 64, lambda: waiting(service))
         visit(browser, service)
         wait_for_text(browser, "#notice", "MAX_WAITERS")
         requests(browser)
@@ -608,6 +615,8 @@ def many_pages(binary, browser, directory):
         stays("a page that cannot wait asks now and then", lambda: len(since.extend(requests(browser)) or since) < 10, 2)
         deliver(service, "seen all the same")
         wait_for_rows(browser, 1)
+        for connection in held:
+            connection.close()
         check_quiet(browser, f"http://127.0.0.1:{service.port}")
 
 
@@ -656,6 +665,15 @@ def keyboard(binary, browser, directory):
 
 def check_tab_order(browser):
     """Tab goes through everything that can be used, as one reads."""
+    places = next(filter(None, (tab_places(browser) for _ in range(3))), [])
+    check(len(places) > 10, "Tab reaches what can be used", places)
+    places = [found for found in places if found[1] >= 0]  # the link over all parts is out of sight
+    order = [found[1:] for found in places]
+    check_equal(order, sorted(order), f"Tab goes in the order of reading: {[found[0] for found in places]}")
+
+
+def tab_places(browser):
+    """What Tab reaches and where that is; None when new figures have taken the focus away: they come every 30 s."""
     wait_for("figures are drawn", lambda: browser.count("#plot a"))
     browser.run("document.activeElement.blur(); scrollTo(0, 0); document.querySelector('#plot a').known = true")
     place = """const it = document.activeElement, box = it.getBoundingClientRect();
@@ -669,12 +687,7 @@ def check_tab_order(browser):
         if found is None or found in places:
             break
         places.append(found)
-    if browser.run("return !document.querySelector('#plot a').known"):
-        return check_tab_order(browser)  # new figures have taken the focus away: they come every 30 s
-    check(len(places) > 10, "Tab reaches what can be used", places)
-    places = [found for found in places if found[1] >= 0]  # the link over all parts is out of sight
-    order = [found[1:] for found in places]
-    check_equal(order, sorted(order), f"Tab goes in the order of reading: {[found[0] for found in places]}")
+    return places if browser.run("return document.querySelector('#plot a').known") else None
 
 
 def check_names(browser):
