@@ -110,16 +110,14 @@ impl Postgres {
         if deliveries.iter().all(Delivery::is_empty) {
             return vec![Ok(Vec::new()); deliveries.len()];
         }
-        let stored = match commit::commit(writer, deliveries) {
-            Err(fault) if fault.is_of_a_row() => Err(fault), // it says nothing of the next write
-            stored => {
-                self.note(&stored);
-                stored
-            }
-        };
+        let stored = commit::commit(writer, deliveries);
+        let refuses_a_row = stored.as_ref().is_err_and(Fault::is_of_a_row);
+        if !refuses_a_row {
+            self.note(&stored); // a row that is refused says nothing of the next write
+        }
         match stored {
             Ok(stored) => stored.into_iter().map(Ok).collect(),
-            Err(fault) if fault.is_of_a_row() && deliveries.len() > 1 => {
+            Err(_) if refuses_a_row && deliveries.len() > 1 => {
                 let (some, others) = deliveries.split_at(deliveries.len() / 2);
                 [self.commit_all(writer, some), self.commit_all(writer, others)].concat()
             }
