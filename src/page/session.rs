@@ -4,8 +4,8 @@
 //! browser says about the origin of a request is checked too, since another port of this host is the same site.
 //!
 //! There is no table of sessions: the cookie holds when it ends, and a tag over that. The key of the tag is random, so a
-//! restart ends all sessions; several instances on one database make it from what only they know, and a new token ends all
-//! sessions. A key made from the token alone would let a stolen cookie be used to guess a weak token.
+//! restart ends all sessions. Instances that share a database make it from a secret there and the token, so that each knows
+//! the sessions of the others, and a new token ends them. A key made from the token alone would let a stolen cookie be used to guess a weak token.
 
 use super::{cross_site, see_other};
 use crate::access::{Denied, ReadToken};
@@ -67,8 +67,8 @@ pub struct Form<'a> {
 }
 
 impl LogIn {
-    /// With a key that all instances which share a secret have too or, without one, with a key of its own. Fails when the
-    /// kernel has no random bytes.
+    /// With a key made from the secret that the instances share. Without one the key is random, which fails when the kernel
+    /// has no random bytes.
     pub fn new(token: ReadToken, shared: Option<&[u8]>) -> std::io::Result<LogIn> {
         let key = match shared {
             Some(shared) => {

@@ -198,7 +198,7 @@ fn the_watchdog_is_fed_while_the_database_answers_and_only_then() {
     let manager = Manager::new(&directory);
     let server = Server::in_directory(directory, &[("NOTIFY_SOCKET", manager.path()), ("WATCHDOG_USEC", "300000")]);
     let fed = || {
-        manager.told_by_now(); // only what is told from here on counts
+        manager.told_by_now(); // notifications from before do not count
         for _ in 0..5 {
             assert_eq!(manager.told_until("WATCHDOG=1").last().map(String::as_str), Some("WATCHDOG=1\n"));
         }
@@ -228,20 +228,20 @@ fn the_watchdog_is_fed_while_the_database_answers_and_only_then() {
     let mut held = String::new();
     BufReader::new(holder.stdout.take().expect("stdout is piped")).read_line(&mut held).unwrap();
     assert_eq!(held, "held\n");
-    // SQLite tries for 10 s to read, and the watchdog's look waits for those of others. What is told is read all the while, as
-    // systemd does: a socket holds about ten notifications (net.unix.max_dgram_qlen), and then the watchdog's thread waits
-    // until one is read. It may do so already, when Python has started slowly.
+    // SQLite tries for 10 s to read, and the watchdog's look waits for those of others. Meanwhile this reads the
+    // notifications, as systemd does: a socket holds about ten of them (net.unix.max_dgram_qlen), and when it is full the
+    // watchdog's thread waits. It may be full already, if Python was slow to start.
     let told_until_not_fed = |times| {
         let mut told = Vec::new();
         let logged = || {
             let logged = server.log().matches("the watchdog is not fed").count() >= times;
-            told.extend(manager.told_by_now()); // after the look at the log, so nothing told before that line is missing
+            told.extend(manager.told_by_now()); // after the log, so that nothing sent before that line is missed
             logged
         };
         assert!(comes_to_hold(Duration::from_secs(180), logged), "log:\n{}", server.log());
         told
     };
-    told_until_not_fed(1); // some of it was told before the lock was held
+    told_until_not_fed(1); // some notifications are older than the lock
     assert_eq!(told_until_not_fed(2), Vec::<String>::new());
     assert!(server.log().contains("the database does not answer"), "log:\n{}", server.log());
     drop(holder.stdin.take());
