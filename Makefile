@@ -51,8 +51,7 @@ FUZZ_FLAGS = --cfg fuzzing -C codegen-units=1 -C passes=sancov-module -C llvm-ar
 FUZZ_SECONDS := 60
 
 fuzz: ## feed the parsers inputs that reach ever more of their code, FUZZ_SECONDS for each; needs a C++ compiler
-	cp Cargo.lock fuzz/ # the program's own crates as they are; cargo adds libFuzzer's
-	RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --release --manifest-path fuzz/Cargo.toml --target $(HOST) \
+	RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --release --locked --manifest-path fuzz/Cargo.toml --target $(HOST) \
 	    --target-dir target/fuzz
 	@set -e; for seeds in fuzz/seeds/*; do target=$${seeds##*/}; log=target/fuzz/$$target.log; \
 	    mkdir -p target/fuzz/inputs/$$target; \
