@@ -4,8 +4,7 @@ Usage: python3 tests/deploy/machines.py PATH_OF_THE_TARBALL
 
 Needs the right to make namespaces, as root has it. Each machine is a network namespace with its address on one bridge, and
 a mount namespace with an /etc, /run, /usr/local and /var/lib of its own. The primary is lost while its standby runs; the
-standby is promoted, and the lost one comes back as a standby. Nothing of it is left. Half a minute; `.ci/run` does not run
-it, because it needs bridges between namespaces.
+standby is promoted, and the lost one comes back as a standby. Nothing of it is left. Half a minute.
 
 What is real: the release, install.sh, the files of deploy/several, the programs of PostgreSQL and those of Debian that make
 and start a cluster, HAProxy, the network. What is a stand-in (STAND_INS): `sudo`, `apt`, and `systemctl`, which knows no
@@ -67,6 +66,7 @@ esac
 """,
 }
 
+# Stops at the first line that fails, so nothing is written to the /etc of whoever runs this.
 MACHINE = r"""
 set -eu
 etc=$(mktemp -d)
@@ -74,6 +74,8 @@ mount -t tmpfs tmpfs "$etc"
 cp -a /etc/. "$etc"
 mount --move "$etc" /etc
 rmdir "$etc"
+printf '%s\n' '127.0.0.1 localhost' HOSTS > /etc/hosts
+: > /etc/resolv.conf
 rm -rf /etc/postgresql /etc/webhook-inbox /etc/haproxy
 mkdir /etc/postgresql
 for directory in /run /usr/local /var/lib/postgresql /var/log; do mount -t tmpfs -o mode=755 tmpfs $directory; done
@@ -90,16 +92,14 @@ class Machine:
 
     def __init__(self, name, directory):
         self.name, self.directory = name, directory
-        self.holder = subprocess.Popen(["unshare", "--mount", "--net", "bash", "-c", MACHINE])
+        hosts = " ".join(f"'{ADDRESSES[host]} {host}'" for host in ("db1", "db2"))
+        self.holder = subprocess.Popen(["unshare", "--mount", "--net", "bash", "-c", MACHINE.replace("HOSTS", hosts)])
         cmdline = pathlib.Path("/proc", str(self.holder.pid), "cmdline")
         wait_for(f"{name} is there", lambda: cmdline.read_bytes().startswith(b"sleep\0"))
         cable = f"cable-{name}"
         run("ip", "link", "add", "name", cable, "type", "veth", "peer", "name", "eth0", "netns", str(self.holder.pid))
         run("ip", "link", "set", cable, "master", "bridge", "up")
         self.type(f"ip addr add {ADDRESSES[name]}/24 dev eth0; ip link set eth0 up")
-        hosts = {"localhost": "127.0.0.1", "db1": ADDRESSES["db1"], "db2": ADDRESSES["db2"]}
-        lines = " ".join(f"'{address} {host}'" for host, address in hosts.items())
-        self.type(f"printf '%s\\n' {lines} > /etc/hosts; : > /etc/resolv.conf")
 
     def type(self, lines):
         """Runs lines as an operator pastes them; returns what they print."""
