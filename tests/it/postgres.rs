@@ -504,7 +504,7 @@ fn a_lock_on_the_table_is_answered_503_within_the_deadline() {
 
 /// This takes the 30 s that a search has: the bound is a constant.
 #[test]
-fn a_search_past_its_time_is_answered_503_and_left_to_no_backend() {
+fn a_read_past_its_time_is_answered_503_and_left_to_no_backend() {
     let cluster = Cluster::start(&[]);
     cluster.sql("postgres", "CREATE DATABASE inbox");
     let [server]: [Server; 1] = instances(&cluster.url("inbox"), &[]);
@@ -519,16 +519,29 @@ fn a_search_past_its_time_is_answered_503_and_left_to_no_backend() {
     let locked = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted";
     until("the table is locked", || cluster.sql("inbox", locked) == "1");
 
-    let mut client = TcpStream::connect(server.address()).unwrap();
-    client.set_read_timeout(Some(2 * PATIENCE)).unwrap();
-    client.write_all(b"GET /messages?q=hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-    until("the search waits for the lock", || waiting() == "1");
-    let mut reply = String::new();
-    client.read_to_string(&mut reply).unwrap();
+    let ask = |target: &str| {
+        let mut client = TcpStream::connect(server.address()).unwrap();
+        client.set_read_timeout(Some(2 * PATIENCE)).unwrap();
+        write!(client, "GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        client
+    };
+    let answer = |mut client: TcpStream| {
+        let mut reply = String::new();
+        client.read_to_string(&mut reply).unwrap();
+        reply
+    };
+    let log = || std::fs::read_to_string(cluster.directory.join("server.log")).unwrap();
+    let (page, search) = (ask("/messages"), ask("/messages?q=hello"));
+    until("both wait for the lock", || waiting() == "2");
+    let reply = answer(page);
+    assert!(reply.starts_with("HTTP/1.1 503 "), "{reply}");
+    until("the server has seen that nobody waits for the page", || log().contains("connection to client lost"));
+    let late = "canceling statement due to statement timeout";
+    assert!(!log().contains(late), "it has ended before its time at the server:\n{}", log());
+    let reply = answer(search);
     assert!(reply.starts_with("HTTP/1.1 503 ") && reply.contains("narrow it"), "{reply}");
-    assert_eq!(waiting(), "0", "the statement has ended, although the table is still locked");
-    let log = std::fs::read_to_string(cluster.directory.join("server.log")).unwrap();
-    assert!(log.contains("canceling statement due to statement timeout"), "{log}");
+    assert_eq!(waiting(), "0", "both statements have ended, although the table is still locked");
+    assert!(log().contains(late), "{}", log());
 
     drop(psql.stdin.take());
     psql.wait().unwrap();
