@@ -28,7 +28,8 @@ fn main() {
         (0..binaries.len()).map(|index| directory.join(&format!("pattern-{index}.db"))).collect();
     for (binary, pattern) in binaries.iter().zip(&patterns) {
         if *pattern == patterns[0] {
-            support::import(binary, pattern, (0..stored).map(|index| Sample::new(index, 1_000)));
+            let url = format!("sqlite:///{}", pattern.display());
+            support::import(binary, &url, (0..stored).map(|index| Sample::new(index, 1_000)));
         } else {
             std::fs::copy(&patterns[0], pattern).expect("room");
         }

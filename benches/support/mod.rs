@@ -338,14 +338,13 @@ pub fn load(address: SocketAddr, requests: &[Vec<u8>], connections: usize) -> Lo
     Load { per_second, latencies, _connections: connections }
 }
 
-/// A connection as the service has it, with its schema: for the raw limit and for making large databases.
-/// Stores messages by the `import` of a build, which makes the database.
-pub fn import(binary: &Path, path: &Path, samples: impl Iterator<Item = Sample>) {
+/// Stores messages by the `import` of a build, which makes the tables.
+pub fn import(binary: &Path, database_url: &str, samples: impl Iterator<Item = Sample>) {
     let mut child = Command::new(binary)
         .arg("import")
         .env_clear()
         .env("WEBHOOK_INBOX_SETTINGS", "/dev/null")
-        .env("DATABASE_URL", format!("sqlite:///{}", path.display()))
+        .env("DATABASE_URL", database_url)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -369,6 +368,7 @@ pub fn another_program(path: &Path) -> rusqlite::Connection {
     connection
 }
 
+/// A connection as the service has it: for the raw limit and for making large databases.
 fn raw_database(path: &Path) -> rusqlite::Connection {
     let connection = rusqlite::Connection::open(path).expect("the directory can be written");
     connection.pragma_update(None, "journal_mode", "wal").expect("WAL");
