@@ -4,7 +4,7 @@
 
 const ROWS_MAX = 200; // in the document
 const PAGE_ROWS = 50;
-const POLL_S = 25; // below the time after which proxies cut a silent connection, often 30 s
+const POLL_S = 25; // proxies cut a silent connection, often after 30 s
 const LOOK_MS = 5000; // between two looks where nothing can be waited for
 const FLOOD_PAUSE_MS = 1000; // between two draws when more arrives than a page holds
 const ANNOUNCE_MS = 5000; // between two sentences for a screen reader
@@ -144,7 +144,7 @@ function summary(message) {
   return message.type === "text" && message.text ? [text] : [words("span", "quiet", `[${message.type}] `), text];
 }
 
-/** Path, columns, one of its items as a row and in detail, and what to say when there are none. */
+/** Path, columns, an item as a row and in detail, and what to say when there are none. */
 const VIEWS = {
   messages: {
     path: "/arrivals",
@@ -174,7 +174,7 @@ const errorCode = (status) => (status.error_code === null ? "" : ` (error ${stat
 
 // ---- details ----
 
-/** A definition list; what is null, undefined or empty is left out. */
+/** A definition list without what is null, undefined or empty. */
 function facts(...pairs) {
   const known = pairs.filter(([, value]) => (value ?? "") !== "");
   const shown = (value) => (value instanceof Node ? value : stranger(value));
@@ -182,7 +182,7 @@ function facts(...pairs) {
     ...known.flatMap(([name, value]) => [words("dt", "", name), make("dd", {}, shown(value))]));
 }
 
-/** Text in a box that scrolls, with escapes for hidden characters, and with buttons for it. */
+/** Text in a box that scrolls, with escapes for hidden characters, and buttons. */
 function source(title, text, ...buttons) {
   const textContent = text.replace(HIDDEN, (found) => `\\u${hex(found)}`);
   const pre = make("pre", { tabIndex: 0, role: "group", textContent, ariaLabel: title });
@@ -315,7 +315,7 @@ function showUnseen(count) {
   $("more-new").textContent = `${plural(count, "newer message")}: show`;
 }
 
-/** Draws the newest page of the view, and has following continue behind it. */
+/** Draws the newest page of the view; following continues behind it. */
 async function reload() {
   const { view, q } = route;
   const asked = view === "messages" ? parameters(q) : {};
@@ -364,7 +364,7 @@ signature=$(printf %s "$body" | openssl dgst -sha256 -hmac development-secret -r
 curl -s -H "X-Signature: $signature" --data-binary "$body" ${location.origin}/webhook`;
 }
 
-/** Fetches all matches page by page and hands them to the browser as a file. */
+/** Fetches all matches, and hands them to the browser as a file. */
 async function download() {
   const lines = [];
   let page = { next: "0", more: true };
@@ -398,15 +398,14 @@ function drawHistory(buckets) {
       drawing("rect", { x: index * 10 + 1, y: 100 - height, width: 8, height, class: "bar-fill" }));
   });
   const most = `at most ${number(max)}`;
-  const box = { viewBox: `0 0 ${buckets.length * 10} 100`, preserveAspectRatio: "none" };
-  const label = { role: "group", "aria-label": `Messages per hour, ${most}` };
-  $("plot").replaceChildren(drawing("svg", { ...box, ...label }, ...bars),
+  const shape = { viewBox: `0 0 ${buckets.length * 10} 100`, preserveAspectRatio: "none", role: "group" };
+  $("plot").replaceChildren(drawing("svg", { ...shape, "aria-label": `Messages per hour, ${most}` }, ...bars),
     make("p", { className: "bar quiet" }, time(buckets[0].ts), words("span", "", most), "now"));
   const line = ({ ts, count }) => countRow(searchFor(`since:${ts}`), time(ts), count);
   $("history").replaceChildren(...buckets.reverse().map(line));
 }
 
-/** The most frequent senders: a table with bars beside the numbers. */
+/** A table with bars beside the numbers. */
 function drawSenders(senders) {
   $("senders").replaceChildren(...senders.map(({ from, count }) => {
     const rect = drawing("rect", { width: `${(count / senders[0].count) * 100}%`, height: 8, class: "bar-fill" });
@@ -425,8 +424,10 @@ async function refresh() {
     const configured = sources.data.filter((it) => it.configured);
     $("figures").textContent = [plural(stats.total_messages, "message"), ...configured.map((it) =>
       `${it.source} ${it.last_accepted_at ? ago(it.last_accepted_at) : "not yet"}`)].join(" · ");
+    const { hash } = document.activeElement;
     drawHistory(history.data);
     drawSenders(stats.messages_per_sender);
+    document.querySelector(`tbody a[href="${hash}"]`)?.focus({ preventScroll: true }); // as before
     $("refused").textContent = refusals.kept ? number(refusals.kept) : "";
   } catch {
     // The state line says what is wrong: following finds the same.
