@@ -406,6 +406,7 @@ fn a_server_that_is_frozen_is_answered_for_within_the_deadline() {
     assert_eq!(server.deliver(delivery("before")).status, 200);
     assert_eq!(server.get("/messages").status, 200);
     cluster.signal_all("STOP");
+    let frozen = Instant::now();
     std::thread::scope(|scope| {
         let write = scope.spawn(|| server.deliver(delivery("frozen")).status);
         let read = scope.spawn(|| server.get("/messages").status);
@@ -414,10 +415,15 @@ fn a_server_that_is_frozen_is_answered_for_within_the_deadline() {
         assert_eq!([write, read, ready].map(|thread| thread.join().unwrap()), [503; 3]);
     });
     assert_eq!(server.deliver(delivery("frozen")).status, 503, "at once, or after the deadline");
+    while frozen.elapsed() < Duration::from_secs(20) {
+        assert_eq!(server.get("/messages").status, 503, "each time after 2 s, or 10");
+    }
     cluster.signal_all("CONT");
     until("it is ready again", || server.get("/health/ready").status == 200);
     assert_eq!(server.deliver(delivery("frozen")).status, 200);
     assert_eq!(server.message_ids(), ["before", "frozen"]);
+    // A read does not number what came while numbering has just failed.
+    until("both are numbered", || arrivals(&server).len() == 2);
     assert_consistent(&server, &cluster, "inbox");
 }
 
