@@ -107,6 +107,7 @@ class HaProxy(Program):
         text = (DEPLOY / "haproxy.cfg").read_text()
         places = [("/etc/haproxy/inbox.pem", str(pem)), ("bind :443", f"bind 127.0.0.1:{self.port}")]
         places += [(f"10.0.0.1{index + 1}:8000", f"127.0.0.1:{port}") for index, port in enumerate(instances)]
+        places += [("    user haproxy\n    group haproxy\n", "")]  # the package would make them
         for example, here in places:
             check(example in text, f"deploy/haproxy.cfg has {example!r}", text)
             text = text.replace(example, here)

@@ -37,7 +37,7 @@ exec "$@"
 set -eu
 case "$*" in
     'install postgresql-15') pg_createcluster 15 main > /dev/null; systemctl start postgresql@15-main ;;
-    'install haproxy') mkdir /etc/haproxy ;;
+    'install haproxy') useradd --system --user-group haproxy; mkdir /etc/haproxy ;;
     *) echo "apt: this stand-in does not know: $*" >&2; exit 1 ;;
 esac
 """,
