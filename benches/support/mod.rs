@@ -453,8 +453,9 @@ fn insert_one(insert: &mut rusqlite::Statement<'_>, seq: usize, Sample { id, fro
 /// so many in a COMMIT. The database is removed.
 pub fn raw_rate(path: &Path, samples: &[Sample], rows_per_commit: usize) -> f64 {
     let mut connection = raw_database(path);
+    let last = connection.query_row("SELECT coalesce(max(seq), 0) FROM messages", (), |row| row.get::<_, i64>(0));
+    let mut seq = last.expect("the schema is there") as usize;
     let begun = Instant::now();
-    let mut seq = 0;
     for group in samples.chunks(rows_per_commit) {
         let transaction = connection.transaction().expect("no other program has it");
         {
