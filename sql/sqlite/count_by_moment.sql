@@ -1,3 +1,3 @@
--- Messages behind a position and before a moment, out of the index alone.
+-- Messages behind a position and before a later microsecond, out of the index alone.
 SELECT COUNT(*) FROM messages INDEXED BY messages_by_moment
-WHERE (ts_us, ts_ns, message_id) > (:us, :ns, :last) AND (ts_us, ts_ns) < (:end_us, :end_ns) AND seq <= :row_max
+WHERE (ts_us, ts_ns, message_id) > (:us, :ns, :last) AND ts_us < :end_us AND seq <= :row_max

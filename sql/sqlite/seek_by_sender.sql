@@ -1,5 +1,11 @@
--- The message :offset messages behind the next, out of the index alone.
+-- The message :offset messages behind the next, out of the index alone. In three parts, as in entries_by_sender.sql.
 SELECT ts_us, ts_ns, seq FROM messages INDEXED BY messages_by_sender
-WHERE from_msisdn = :from AND (ts_us, ts_ns, seq) > (:us, :ns, :last) AND seq <= :row_max
+WHERE from_msisdn = :from AND ts_us = :us AND ts_ns = :ns AND seq > :last AND seq <= :row_max
+UNION ALL
+SELECT ts_us, ts_ns, seq FROM messages INDEXED BY messages_by_sender
+WHERE from_msisdn = :from AND ts_us = :us AND ts_ns > :ns AND seq <= :row_max
+UNION ALL
+SELECT ts_us, ts_ns, seq FROM messages INDEXED BY messages_by_sender
+WHERE from_msisdn = :from AND ts_us > :us AND seq <= :row_max
 ORDER BY ts_us, ts_ns, seq
 LIMIT 1 OFFSET :offset

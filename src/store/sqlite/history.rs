@@ -27,10 +27,10 @@ pub(super) fn history(turns: &Turns, selection: Selection, deadline: Deadline) -
             let index = selection.index(from);
             if (from, to) == (start, end) && selection.index(to - 1) == index {
                 counts[index] += count;
-            } else if let Some(part) = parts.last_mut().filter(|part| part.end.us == from) {
-                part.end.us = to;
+            } else if let Some(part) = parts.last_mut().filter(|part| part.end_us == from) {
+                part.end_us = to;
             } else {
-                parts.push(Part { at: Position::before(Moment { us: from, ns: 0 }), end: Moment { us: to, ns: 0 } });
+                parts.push(Part { at: Position::before(Moment { us: from, ns: 0 }), end_us: to });
             }
         }
         Ok((counts, parts, view.row_max()?))
@@ -57,7 +57,7 @@ pub(super) fn history(turns: &Turns, selection: Selection, deadline: Deadline) -
 /// What is still to be read of the index.
 struct Part {
     at: Position,
-    end: Moment,
+    end_us: i64,
 }
 
 impl Part {
@@ -72,7 +72,7 @@ impl Part {
         let mut statement = connection.prepare_cached(include_str!("../../../sql/sqlite/moments_between.sql"))?;
         let Position { moment: Moment { us, ns }, last } = &self.at;
         bind(&mut statement, &[(":us", us), (":ns", ns), (":last", last), (":row_max", &row_max)])?;
-        bind(&mut statement, &[(":end_us", &self.end.us), (":end_ns", &self.end.ns), (":limit", &(limit as i64))])?;
+        bind(&mut statement, &[(":end_us", &self.end_us), (":limit", &(limit as i64))])?;
         let (mut rows, mut read) = (statement.raw_query(), 0);
         while let Some(row) = rows.next()? {
             read += 1;

@@ -8,7 +8,7 @@ use crate::store::sqlite::database::Look;
 use crate::store::{Location, Retention, Stored};
 use crate::timestamp::Timestamp;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, StatementStatus, ToSql};
 
 /// A store in a directory of its own, and another connection to its file.
 struct Two {
@@ -522,8 +522,9 @@ fn a_page_is_that_of_sorting_all_messages_whatever_the_question() {
     fastrand::seed(seed);
     for _ in 0..10 {
         let two = Two::open();
+        let nanoseconds = [0, 1, 1000, 1001, 2]; // of two microseconds
         let instants: Vec<String> =
-            (0..fastrand::u8(1..5)).map(|n| format!("2025-01-15T10:00:00.{:09}Z", n % 3)).collect();
+            nanoseconds[..fastrand::usize(1..6)].iter().map(|ns| format!("2025-01-15T10:00:00.{ns:09}Z")).collect();
         let random = |_| Message {
             id: MessageId::parse(format!("{}{}", fastrand::char('a'..'e'), fastrand::u16(..))).unwrap(),
             ..message(0, fastrand::u32(1..4), fastrand::choice(&instants).unwrap())
@@ -576,6 +577,48 @@ fn a_page_is_that_of_sorting_all_messages_whatever_the_question() {
 }
 
 /// The index has nothing, or a part of the messages; and another program changes texts that are in it, or are being put in.
+#[test]
+fn a_moment_with_many_messages_is_neither_read_from_its_beginning_nor_when_it_is_only_the_end() {
+    let two = Two::open();
+    two.commit((0..1000).map(|id| message(id, 1, "2025-01-01T00:00:00Z")).collect()).unwrap();
+    let at = Timestamp::parse("2025-01-01T00:00:00Z").unwrap().moment();
+    let cost = |sql: &str, us: i64, end_us: i64| {
+        let mut statement = two.other.prepare(sql).unwrap();
+        let parameters: [(&str, &dyn ToSql); 8] = [
+            (":from", &"+1"),
+            (":us", &us),
+            (":ns", &at.ns),
+            (":last", &990),
+            (":row_max", &i64::MAX),
+            (":offset", &5),
+            (":limit", &5),
+            (":end_us", &end_us),
+        ];
+        row::bind(&mut statement, &parameters).unwrap();
+        let mut rows = statement.raw_query();
+        while rows.next().unwrap().is_some() {}
+        drop(rows);
+        statement.get_status(StatementStatus::VmStep)
+    };
+    for sql in [
+        include_str!("../../../sql/sqlite/count_by_sender.sql"),
+        include_str!("../../../sql/sqlite/entries_by_sender.sql"),
+        include_str!("../../../sql/sqlite/search_by_sender.sql"),
+        include_str!("../../../sql/sqlite/seek_by_sender.sql"),
+    ] {
+        let steps = cost(sql, at.us, at.us + 1);
+        assert!(steps < 500, "{steps} steps for the last ten messages: {sql}");
+    }
+    for sql in [
+        include_str!("../../../sql/sqlite/count_by_sender.sql"),
+        include_str!("../../../sql/sqlite/count_by_moment.sql"),
+        include_str!("../../../sql/sqlite/moments_between.sql"),
+    ] {
+        let steps = cost(sql, at.us - 1, at.us);
+        assert!(steps < 500, "{steps} steps for what is before the moment: {sql}");
+    }
+}
+
 #[test]
 fn a_search_finds_what_sql_finds_however_far_the_index_is() {
     const COUNT: usize = 34_000; // the group that is complete, and some more
