@@ -143,6 +143,7 @@ impl Database {
 
     /// Writes what is there already without a trace, to see whether the disk takes it.
     pub(super) fn probe(&mut self) -> rusqlite::Result<()> {
+        self.wal.prove(&mut self.connection)?;
         match self.wal.write_header_again(&mut self.connection)? {
             true => Ok(()),
             false => self.try_write(), // an empty log has no header yet
