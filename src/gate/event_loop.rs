@@ -459,10 +459,7 @@ impl EventLoop {
                 self.watch(id, EventFlags::OUT);
                 self.count_held(id);
             }
-            Err(_) => {
-                metrics::CONNECTIONS_CUT.count();
-                self.close(id);
-            }
+            Err(_) => self.close(id), // it has gone
         }
     }
 

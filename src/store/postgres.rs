@@ -48,7 +48,7 @@ use crate::store::{
 use commit::{Group, Writer};
 use connection::Fault;
 use fold::Folder;
-use pool::{Pool, READ_TIME};
+use pool::Pool;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::{Duration, Instant};
@@ -233,7 +233,7 @@ impl Postgres {
     }
 
     pub(super) fn sizes(&self) -> (Option<u64>, Option<u64>) {
-        let rows = self.pool.query(include_str!("../../sql/postgres/size.sql"), &[], READ_TIME);
+        let rows = self.pool.query(include_str!("../../sql/postgres/size.sql"), &[], READY_TIME);
         let size = rows.ok().and_then(|rows| rows.first().map(|row| row.get::<_, i64>(0).unsigned_abs()));
         (size, None)
     }

@@ -198,7 +198,7 @@ impl Sqlite {
 
     pub(super) fn ready(&self) -> Result<(), Unavailable> {
         let write_failed = &self.write_failed;
-        let mut turn = self.turns.take(Side::Read);
+        let mut turn = self.turns.take(Side::Ingest); // it may write, and then syncs
         turn.check_files().map_err(|error| Unavailable::from(&error))?; // a write to a file that was moved would succeed
         self.files.check_writable().map_err(Unavailable)?;
         if write_failed.load(Ordering::Relaxed) {

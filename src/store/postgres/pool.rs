@@ -1,7 +1,6 @@
 //! Connections for reads: each is used by one thread at a time, so there are as many as threads that read at once.
 
 use crate::mutex::UNPOISONED;
-use crate::store::metrics;
 use crate::store::postgres::connection::{Connection, Fault, Row, ToSql, Url};
 use crate::store::{ReadError, Unavailable};
 use std::sync::Mutex;
@@ -46,7 +45,6 @@ impl Pool {
             let left = time.saturating_sub(begun.elapsed());
             match connection.query(sql, parameters, left) {
                 Ok(rows) => {
-                    metrics::READ_HOLD_SECONDS.observe(begun.elapsed().as_secs_f64());
                     self.idle.lock().expect(UNPOISONED).push(connection);
                     return Ok(rows);
                 }
