@@ -7,7 +7,7 @@
 //!
 //! 1. One worker at a time receives. It puts a pipelined delivery into the line before another may receive, so the line
 //!    has the order of the connection. A request that came alone is answered while another worker receives.
-//! 2. A delivery is answered by the notifier, a group with one write for each connection; any other request by its worker.
+//! 2. Deliveries are answered behind the line, a group with one write for each connection; any other request by its worker.
 //! 3. A worker never waits for messages: [`waiting`] says how a read that does is answered.
 
 mod waiting;
@@ -254,7 +254,7 @@ impl Work {
     }
 }
 
-/// The notifier: answers a group in its order, with one write for each connection, and then lets those know that wait.
+/// What the line does with each group: answers it in its order, with one write for each connection, and then lets those know that wait.
 fn answer_group(group: Vec<(Ticket, Outcome)>, commits: &Commits, log: &Log) {
     let is_new = |outcome: &Outcome| outcome.as_ref().is_ok_and(|stored| stored.contains(&Stored::Created));
     let has_new = group.iter().any(|(_, outcome)| is_new(outcome));

@@ -1,8 +1,8 @@
 //! The store: the contract between the service and the database that keeps its messages.
 //!
 //! The store promises that what the [`Line`] has reported as stored is on disk whatever happens next, that the messages
-//! of one request are stored all or none, and that a page and its total are one view. No read holds the database for
-//! more than about 5 ms, and no commit for longer than its group and a checkpoint take, so reads and ingest do not hold
+//! of one request are stored all or none, and that a page and its total are one view. No read holds SQLite for more than
+//! about 5 ms, and no commit for longer than its group and a checkpoint take, so reads and ingest do not hold
 //! up each other. What a message is, and how an answer looks, is left to the callers.
 //!
 //! This file names no engine's types. What an engine does lies in the folder of its name.
@@ -295,9 +295,9 @@ impl Store {
         }
     }
 
-    /// Commits deliveries as one group: the messages of all of them, or none. `join` adds those that wait, each time that
-    /// the database is this thread's. Returns, in the order in which they joined, what became of each: a server may refuse
-    /// one of them alone.
+    /// Commits deliveries as one group. `join` adds those that wait, each time that the database is this thread's. Returns,
+    /// in the order in which they joined, what became of each. All fail together, unless the server refuses some: then those
+    /// alone.
     fn commit(&self, join: impl FnMut(&mut Vec<Delivery>)) -> Result<Vec<Outcome>, Unavailable> {
         each_engine!(Store, self, engine => engine.commit(join))
     }

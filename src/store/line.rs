@@ -2,8 +2,7 @@
 //!
 //! 1. Only the writer writes. It takes all that waits, up to a bound, commits it as one group and continues at once: a
 //!    group is what arrived during the COMMIT before, and a lone delivery does not wait. There is no timer.
-//! 2. An outcome is handed on only after the COMMIT with its messages has returned and the log is synced, or the whole
-//!    group has failed.
+//! 2. An outcome is handed on only after the COMMIT with its messages has returned and is on disk, or has failed.
 //! 3. The messages of one delivery are in one group: all are stored, or none.
 //! 4. What enters the line leaves it in the same order. A request that was refused takes its place in it too, as an empty
 //!    delivery, so that answers go out in the order of the requests.

@@ -200,8 +200,8 @@ fn prepare(connection: &mut Connection, path: &Path, report: &Report) -> Result<
     connection.busy_timeout(Duration::ZERO).map_err(sqlite)
 }
 
-/// Turns the triggers off that count what other programs do (0002_moments.sql), for a connection that only appends:
-/// the next count notices that by the highest rowid.
+/// Turns the triggers off that note what other programs do (0003_arrivals.sql), for a connection that only appends: the
+/// next count notices that by the highest seq.
 pub(super) fn append_silently(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false).map(|_| ())
 }
