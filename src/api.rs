@@ -231,14 +231,10 @@ impl Api {
         if page.items.is_empty() && !page.more && !query.wait.is_zero() {
             return Step::Wait(Wait { time: query.wait, cursor: page.next });
         }
-        let target = |place, seq| given.target(Path::Arrivals.label(), place, seq);
-        let (next, before) =
-            (page.more.then(|| target("after", page.next)), page.before.map(|seq| target("before", seq)));
         let (oldest, changes) = (page.oldest, page.changes);
         let reply = Reply::json(&Page { data: page.items, next: page.next.to_string(), oldest, changes });
-        let reply = next.into_iter().fold(reply, |reply, next| linked(reply, "next", &next));
-        let reply = before.into_iter().fold(reply, |reply, before| linked(reply, "prev", &before));
-        Step::Answer(reply.into())
+        let after = page.more.then_some(page.next);
+        Step::Answer(beside_others(reply, &given, Path::Arrivals, after, page.before).into())
     }
 
     /// For each of those that wait, by cursor and target of the request: the cursor from which it waits on, or None if it
@@ -331,10 +327,9 @@ impl Api {
         if page.items.is_empty() && !page.more && !query.wait.is_zero() {
             return Step::Wait(Wait { time: query.wait, cursor: page.next });
         }
-        let next = page.more.then(|| given.target(Path::Statuses.label(), "after", page.next));
         let reply = Reply::json(&Page { data: page.items, next: page.next.to_string(), current: page.current });
-        let reply = next.into_iter().fold(reply, |reply, next| linked(reply, "next", &next));
-        Step::Answer(reply.into())
+        let after = page.more.then_some(page.next);
+        Step::Answer(beside_others(reply, &given, Path::Statuses, after, page.before).into())
     }
 
     fn stats(&self) -> Answer {
@@ -472,6 +467,16 @@ impl From<Answer> for Step {
 /// Adds a link (RFC 8288).
 fn linked(reply: Reply, relation: &str, target: &str) -> Reply {
     reply.with("Link", format!("<{target}>; rel=\"{relation}\""))
+}
+
+/// Adds the links to the pages behind and in front of a part of an order, where there are such.
+fn beside_others(mut reply: Reply, given: &Given<'_>, path: Path, after: Option<i64>, before: Option<i64>) -> Reply {
+    for (relation, place, seq) in [("next", "after", after), ("prev", "before", before)] {
+        if let Some(seq) = seq {
+            reply = linked(reply, relation, &given.target(path.label(), place, seq));
+        }
+    }
+    reply
 }
 
 /// Has a read that is asked again look from where it was before, and wait no more at the end of its time.

@@ -218,6 +218,8 @@ pub struct Statuses {
     pub next: i64,
     /// After `next` there is more to be had, or to be looked at, now.
     pub more: bool,
+    /// Where the page in front of this one ends, if there is one.
+    pub before: Option<i64>,
     /// Of one message, the status of the highest rank.
     pub current: Option<String>,
 }

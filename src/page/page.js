@@ -190,7 +190,7 @@ function source(title, text, ...buttons) {
   return make("details", {}, words("summary", "", title), copies, pre);
 }
 
-/** Lines that deliver a body once more. The secret stays where it is: webhook-inbox sign reads it there. */
+/** Lines that deliver a body again. webhook-inbox sign reads the secret where it is. */
 function asCurl(scheme, body) {
   const sign = `webhook-inbox sign${scheme === "native" ? "" : ` --scheme ${scheme}`} --header < body.json`;
   // Standard Webhooks have three fields.
@@ -327,7 +327,7 @@ async function reload() {
   $("columns").replaceChildren(...VIEWS[view].columns.map((textContent, index) =>
     make("th", { scope: "col", className: COLUMNS[index], textContent })));
   $("rows").replaceChildren(...newestFirst.map(VIEWS[view].row));
-  $("older").hidden = !page.earlier;
+  $("older").hidden = view !== "messages" || !page.earlier;
   showEmpty(newestFirst.length === 0);
   markOpened();
   if (focused) focusRow(focused.dataset.key);
@@ -405,7 +405,7 @@ function drawHistory(buckets) {
   $("history").replaceChildren(...buckets.reverse().map(line));
 }
 
-/** A table with bars beside the numbers. */
+/** A table with bars beside numbers. */
 function drawSenders(senders) {
   $("senders").replaceChildren(...senders.map(({ from, count }) => {
     const rect = drawing("rect", { width: `${(count / senders[0].count) * 100}%`, height: 8, class: "bar-fill" });

@@ -5,7 +5,7 @@ use super::sender;
 use crate::reply::Fault;
 
 /// The parameters.
-pub const NAMES: [&str; 6] = ["limit", "after", "wait", "message_id", "recipient", "status"];
+pub const NAMES: [&str; 7] = ["limit", "after", "before", "wait", "message_id", "recipient", "status"];
 
 /// Which statuses of outgoing messages, in which part of the order of arrival.
 #[derive(Clone, Debug)]
@@ -48,7 +48,8 @@ mod tests {
             ("", Some(Place::Newest)),
             ("after=now&wait=30", Some(Place::Now)),
             ("after=7&limit=100&unknown=1", Some(Place::After(7))),
-            ("before=7", Some(Place::Newest)),
+            ("before=7", Some(Place::Before(7))),
+            ("before=7&after=7", None),
             ("after=-1", None),
             ("after=x", None),
             ("limit=0", None),

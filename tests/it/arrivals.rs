@@ -31,7 +31,7 @@ fn next(reply: &Reply) -> String {
 }
 
 /// The target of the `Link` with that relation.
-fn link(reply: &Reply, relation: &str) -> Option<String> {
+pub(crate) fn link(reply: &Reply, relation: &str) -> Option<String> {
     let rest = reply.field("Link")?.strip_prefix('<')?;
     Some(rest.strip_suffix(&format!(">; rel=\"{relation}\""))?.to_owned())
 }

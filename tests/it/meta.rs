@@ -579,6 +579,22 @@ fn statuses_are_listed_in_the_order_of_arrival_and_the_current_one_is_that_of_th
         target = reply.next().unwrap_or_default();
     }
     assert_eq!((seen, target.as_str()), (["read", "delivered", "sent"].map(str::to_owned).into(), ""));
+    for query in ["limit=1", "limit=1&message_id=wamid.A", "limit=2&recipient=%2B12025550143"] {
+        let (mut target, mut pages) = (format!("/statuses?{query}"), Vec::new());
+        while !target.is_empty() {
+            let reply = server.get(&target);
+            pages.insert(0, words(&reply.json()));
+            target = crate::arrivals::link(&reply, "prev").unwrap_or_default();
+            assert!(pages.len() < 10, "{query}: {pages:?}");
+        }
+        let expected: &[&str] = if query == "limit=1" {
+            &["read", "delivered", "sent", "read", "failed"]
+        } else {
+            &["read", "delivered", "sent"]
+        };
+        assert_eq!(pages.concat(), expected, "{query}: backwards through all");
+    }
+    assert_eq!(page("?before=3")["next"], "2", "what follows the page");
     assert_eq!(server.get("/statuses?after=6").status, 410);
     assert_eq!(server.get("/statuses?wait=1").status, 422, "it needs after");
     assert_eq!(server.get("/statuses?after=x").status, 422);

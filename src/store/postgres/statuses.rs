@@ -18,19 +18,18 @@ pub(super) fn last(pool: &Pool, folder: &Folder) -> Result<i64, ReadError> {
 
 /// A page, and with a message_id the status that counts.
 pub(super) fn page(pool: &Pool, folder: &Folder, selection: &Selection) -> Result<Statuses, ReadError> {
-    let last = last(pool, folder)?;
-    let span = Span::of(selection.place, last)?;
+    let span = Span::of(selection.place, last(pool, folder)?)?;
     if let Some(message_id) = &selection.message_id {
         let sql = include_str!("../../../sql/postgres/statuses_of_message.sql");
         let all = pool.query(sql, &[&escaped(message_id)], READ_TIME)?.iter().map(status).collect();
-        return Ok(statuses::of_message(selection, all, span.low, last));
+        return Ok(statuses::of_message(selection, all, span));
     }
     let sql = match span.ascending {
         true => include_str!("../../../sql/postgres/statuses_after.sql"),
         false => include_str!("../../../sql/postgres/statuses_before.sql"),
     };
     let (recipient, word) = (selection.recipient.as_deref().map(escaped), selection.status.as_deref().map(escaped));
-    statuses::page(selection, span, last, SLICE_SEQS, |low, high, left| {
+    statuses::page(selection, span, SLICE_SEQS, |low, high, left| {
         let rows = pool.query(sql, &[&low, &high, &recipient, &word, &(left as i64)], READ_TIME)?;
         Ok(rows.iter().map(status).collect())
     })

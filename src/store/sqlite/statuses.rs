@@ -22,17 +22,16 @@ pub(super) fn last(turns: &Turns) -> Result<i64, ReadError> {
 
 /// A page, and with a message_id the status that counts.
 pub(super) fn page(turns: &Turns, selection: &Selection) -> Result<Statuses, ReadError> {
-    let last = last(turns)?;
-    let span = Span::of(selection.place, last)?;
+    let span = Span::of(selection.place, last(turns)?)?;
     if let Some(message_id) = &selection.message_id {
         // All statuses of one message are few: each word is stored once for a recipient.
         let all: Vec<Status> = turns.take(Side::Read).slice(|connection| {
             let sql = include_str!("../../../sql/sqlite/statuses_of_message.sql");
             Ok(connection.prepare_cached(sql)?.query_map([message_id], read)?.collect::<rusqlite::Result<_>>()?)
         })?;
-        return Ok(statuses::of_message(selection, all, span.low, last));
+        return Ok(statuses::of_message(selection, all, span));
     }
-    statuses::page(selection, span, last, SLICE_ROWS, |low, high, _| {
+    statuses::page(selection, span, SLICE_ROWS, |low, high, _| {
         let slice = turns.take(Side::Read).slice(|connection| Ok(slice(connection, selection, low, high)?));
         slice.map(|mut slice| {
             if !span.ascending {
