@@ -335,8 +335,8 @@ fn sender(parser: &mut Parser) -> Result<Msisdn, Error> {
 
 fn number_of(given: String) -> Result<Msisdn, Error> {
     let advice = match international(&given) {
-        Some(number) => format!("Did you mean {}?", number.as_str()),
-        None => "Give + and the number with its country code, for example +919876543210.".to_owned(),
+        Some(number) => format!("Perhaps {} is meant", number.as_str()),
+        None => "Give + and the number with its country code, for example +919876543210".to_owned(),
     };
     Msisdn::parse(given.clone()).map_err(|_| format!("--from is {given:?}, which is not a sender. {advice}").into())
 }
@@ -386,7 +386,7 @@ mod tests {
             for command in ["erase", "export"] {
                 let refused = super::parse([command, "--from", given].map(OsString::from));
                 let Command::Misuse(said) = refused else { panic!("{given:?} is taken: {refused:?}") };
-                let advice = meant.map_or("country code".to_owned(), |meant| format!("Did you mean {meant}?"));
+                let advice = meant.map_or("country code".to_owned(), |meant| format!("Perhaps {meant} is meant"));
                 assert!(said.contains(&format!("{given:?}")) && said.contains(&advice), "{given:?}: {said}");
             }
         }

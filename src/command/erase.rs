@@ -13,8 +13,11 @@ pub(super) fn erase(person: &Party, dry_run: bool) -> Result<(), Failure> {
     let names = database.names_of(person.as_str()).map_err(unusable)?;
     let from = names.join(", also called ");
     let all = database.count_of(&names).map_err(unusable)?;
-    let unknown =
-        || Failure::failed(format!("{from} is unknown: the database has no message of it, and no status of one to it"));
+    let unknown = || {
+        Failure::failed(format!(
+            "{from} is unknown: the database has no message from it, and no status of one to it. Check the number"
+        ))
+    };
     if dry_run {
         let statuses = database.count_statuses_to(&names).map_err(unusable)?;
         if all == 0 && statuses == 0 {

@@ -99,12 +99,12 @@ pub(super) fn send(draft: Draft) -> Result<(), Failure> {
          Content-Length: {length}\r\n\r\n{body}"
     );
     let answer = exchange(url.address(), request.as_bytes()).map_err(|error| {
-        Failure::failed(format!("nothing answers at {authority}: {error}. Is the service running, and is it there?"))
+        Failure::failed(format!("nothing answers at {authority}: {error}. Is the service running there?"))
     })?;
     print(&format!("{} {}\n", answer.status, answer.text()))?;
     match answer.status {
         200 => Ok(()),
         0 => Err(Failure::failed(format!("the answer is not HTTP: {:?}", answer.status_line))),
-        status => Err(Failure::failed(format!("the message was not taken: status {status}"))),
+        status => Err(Failure::failed(format!("the service did not accept the message: status {status}"))),
     }
 }

@@ -232,8 +232,10 @@ impl Printer {
     /// The time is over: whether enough was printed in it.
     fn end(&self) -> Result<(), Failure> {
         match self.left {
-            Some(left) => Err(Failure::failed(format!("the time is over, and {left} messages of --max have not come"))),
-            None if !self.printed => Err(Failure::failed("the time is over, and no message has come")),
+            Some(left) => {
+                Err(Failure::failed(format!("--timeout has passed, and {left} of --max messages have not come")))
+            }
+            None if !self.printed => Err(Failure::failed("--timeout has passed, and no message has come")),
             None => Ok(()),
         }
     }

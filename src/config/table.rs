@@ -96,7 +96,7 @@ settings! {
     RETENTION_DAYS: Number { meaning: "days that messages are kept after they arrived; 0 keeps them for ever",
         bounds: DAYS, default: 0 }
     STATUS_RETENTION_DAYS: Text<Option<usize>> {
-        meaning: "days that statuses of outgoing messages are kept; 0 keeps them for ever, none is as RETENTION_DAYS",
+        meaning: "days that statuses of outgoing messages are kept, 0 for ever, or as long as messages where it is not set",
         form: "a whole number from 0 to 36500", parse: days, default: "" }
     SEARCH_INDEX: Text<bool> { meaning: "whether there is an index of q, a fifth more for the disk", form: "on or off",
         parse: on_or_off, default: "on" }

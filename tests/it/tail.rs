@@ -103,7 +103,7 @@ fn a_script_can_wait_for_a_message() {
     let waiting = ["-f", "-n", "0", "--from", "+7", "--max", "1"];
     let nothing = ended(&server, &[&waiting[..], &["--timeout", "1"]].concat());
     assert_eq!((nothing.status.code(), nothing.stdout.as_str()), (Some(1), ""), "{nothing:?}");
-    assert!(nothing.stderr.contains("1 messages of --max have not come"), "{nothing:?}");
+    assert!(nothing.stderr.contains("1 of --max messages have not come"), "{nothing:?}");
     let mut running = Running::start(tail(&server, &[&waiting[..], &["--timeout", "600"]].concat()));
     until("it waits", || server.metric("inbox_waiting_requests") == 1.0);
     server.deliver(delivery("m1"));
