@@ -541,7 +541,9 @@ fn a_read_past_its_time_is_answered_503_and_left_to_no_backend() {
     until("both wait for the lock", || waiting() == "2");
     let reply = answer(page);
     assert!(reply.starts_with("HTTP/1.1 503 "), "{reply}");
-    until("the server has seen that nobody waits for the page", || log().contains("connection to client lost"));
+    until("the server notices that the connection for the page is closed", || {
+        log().contains("connection to client lost")
+    });
     let late = "canceling statement due to statement timeout";
     assert!(!log().contains(late), "it has ended before its time at the server:\n{}", log());
     let reply = answer(search);

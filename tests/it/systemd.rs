@@ -1,6 +1,6 @@
-//! The service manager: the unit files, what it is told, its watchdog, and the sockets that it holds.
+//! The service manager: the unit files, its notifications, its watchdog, and the sockets that it holds.
 //!
-//! The tests take systemd's part: they bind the socket that it would pass, and the one that it would be told on. The unit
+//! The tests take systemd's part: they bind the socket that it would pass, and the one that it would be notified on. The unit
 //! files are judged by systemd-analyze, where there is one.
 
 use crate::harness::{
@@ -87,7 +87,7 @@ fn every_setting_of_the_units_has_its_reason_above_it() {
     }
 }
 
-/// The socket that a service manager is told on.
+/// The socket that a service manager is notified on.
 struct Manager {
     socket: UnixDatagram,
     path: PathBuf,
@@ -107,7 +107,7 @@ impl Manager {
 
     /// The next notification.
     #[track_caller]
-    fn told(&self) -> String {
+    fn notification(&self) -> String {
         let mut buffer = [0; 4096];
         let length = self.socket.recv(&mut buffer).expect("the service tells something");
         String::from_utf8(buffer[..length].to_vec()).expect("it is text")
@@ -115,54 +115,60 @@ impl Manager {
 
     /// Whether a notification with that line comes before one with another.
     #[track_caller]
-    fn told_until(&self, line: &str) -> Vec<String> {
-        let mut told = Vec::new();
-        while !told.last().is_some_and(|told: &String| told.lines().any(|known| known == line)) {
-            told.push(self.told());
+    fn notifications_until(&self, line: &str) -> Vec<String> {
+        let mut notifications = Vec::new();
+        while !notifications.last().is_some_and(|last: &String| last.lines().any(|known| known == line)) {
+            notifications.push(self.notification());
         }
-        told
+        notifications
     }
 
-    /// What has been told by now, without waiting.
-    fn told_by_now(&self) -> Vec<String> {
+    /// The notifications that have arrived, without waiting.
+    fn arrived(&self) -> Vec<String> {
         self.socket.set_nonblocking(true).unwrap();
         let mut buffer = [0; 4096];
-        let mut told = Vec::new();
+        let mut notifications = Vec::new();
         while let Ok(length) = self.socket.recv(&mut buffer) {
-            told.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+            notifications.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
         }
         self.socket.set_nonblocking(false).unwrap();
-        told
+        notifications
     }
 }
 
 #[test]
-fn ready_is_told_when_the_schema_is_applied_and_connections_are_accepted_and_stopping_when_it_stops() {
+fn ready_is_notified_when_the_schema_is_applied_and_connections_are_accepted_and_stopping_when_it_stops() {
     let (directory, address) = (Directory::new(), own_address());
     Database::original(&directory).insert_all([&Delivery::of("m1")]);
     let (database, manager) = (directory.database(), Manager::new(&directory));
     let mut server = std::thread::scope(|scope| {
         let ready = scope.spawn(|| {
-            let told = manager.told_until("READY=1");
+            let notifications = manager.notifications_until("READY=1");
             let accepts = TcpStream::connect(&address).is_ok();
             let version = Database::open(&database).version();
-            (told, accepts, version)
+            (notifications, accepts, version)
         });
         let server = Server::in_directory(directory, &[("LISTEN_ADDR", &address), ("NOTIFY_SOCKET", manager.path())]);
-        let (told, accepts, version) = ready.join().expect("the service gets ready");
+        let (notifications, accepts, version) = ready.join().expect("the service gets ready");
         assert!(accepts, "nothing listens at READY=1");
         assert!(version > 0, "no schema at READY=1");
-        assert_eq!(told.len(), 3, "{told:?}");
-        assert!(told[0].starts_with("STATUS=opening ") && told[0].contains("inbox.db"), "{told:?}");
-        assert!(told[1].starts_with("STATUS=the schema is brought up to date; messages: about 1,"), "{told:?}");
-        assert!(told[1].ends_with("EXTEND_TIMEOUT_USEC=60000000\n"), "{told:?}");
-        assert_eq!(told[2], format!("READY=1\nSTATUS=listening on {address}\n"));
+        assert_eq!(notifications.len(), 3, "{notifications:?}");
+        assert!(
+            notifications[0].starts_with("STATUS=opening ") && notifications[0].contains("inbox.db"),
+            "{notifications:?}"
+        );
+        assert!(
+            notifications[1].starts_with("STATUS=the schema is brought up to date; messages: about 1,"),
+            "{notifications:?}"
+        );
+        assert!(notifications[1].ends_with("EXTEND_TIMEOUT_USEC=60000000\n"), "{notifications:?}");
+        assert_eq!(notifications[2], format!("READY=1\nSTATUS=listening on {address}\n"));
         server
     });
     server.terminate();
     assert_eq!(server.wait_exit().code(), Some(0), "log:\n{}", server.log());
-    let told = manager.told();
-    assert!(told.starts_with("STOPPING=1\nSTATUS="), "{told}");
+    let stopping = manager.notification();
+    assert!(stopping.starts_with("STOPPING=1\nSTATUS="), "{stopping}");
 }
 
 #[test]
@@ -176,8 +182,8 @@ fn a_start_that_fails_never_says_ready() {
             .env("DATABASE_URL", url)
             .env("NOTIFY_SOCKET", manager.path()));
         assert_eq!(ended.status.code(), Some(status), "{ended:?}");
-        let told = manager.told_by_now();
-        assert!(!told.iter().any(|told| told.contains("READY=1")), "{told:?}");
+        let notifications = manager.arrived();
+        assert!(!notifications.iter().any(|one| one.contains("READY=1")), "{notifications:?}");
     }
 }
 
@@ -198,9 +204,9 @@ fn the_watchdog_is_fed_while_the_database_answers_and_only_then() {
     let manager = Manager::new(&directory);
     let server = Server::in_directory(directory, &[("NOTIFY_SOCKET", manager.path()), ("WATCHDOG_USEC", "300000")]);
     let fed = || {
-        manager.told_by_now(); // notifications from before do not count
+        manager.arrived(); // notifications from before do not count
         for _ in 0..5 {
-            assert_eq!(manager.told_until("WATCHDOG=1").last().map(String::as_str), Some("WATCHDOG=1\n"));
+            assert_eq!(manager.notifications_until("WATCHDOG=1").last().map(String::as_str), Some("WATCHDOG=1\n"));
         }
     };
     fed();
@@ -231,18 +237,18 @@ fn the_watchdog_is_fed_while_the_database_answers_and_only_then() {
     // SQLite tries for 10 s to read, and the watchdog's look waits for those of others. Meanwhile this reads the
     // notifications, as systemd does: a socket holds about ten of them (net.unix.max_dgram_qlen), and when it is full the
     // watchdog's thread waits. It may be full already, if Python was slow to start.
-    let told_until_not_fed = |times| {
-        let mut told = Vec::new();
+    let notified_until_not_fed = |times| {
+        let mut notifications = Vec::new();
         let logged = || {
             let logged = server.log().matches("the watchdog is not fed").count() >= times;
-            told.extend(manager.told_by_now()); // after the log, so that nothing sent before that line is missed
+            notifications.extend(manager.arrived()); // after the log, so that nothing sent before that line is missed
             logged
         };
         assert!(comes_to_hold(Duration::from_secs(180), logged), "log:\n{}", server.log());
-        told
+        notifications
     };
-    told_until_not_fed(1); // some notifications are older than the lock
-    assert_eq!(told_until_not_fed(2), Vec::<String>::new());
+    notified_until_not_fed(1); // some notifications are older than the lock
+    assert_eq!(notified_until_not_fed(2), Vec::<String>::new());
     assert!(server.log().contains("the database does not answer"), "log:\n{}", server.log());
     drop(holder.stdin.take());
     holder.wait().unwrap();

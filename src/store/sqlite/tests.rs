@@ -576,7 +576,6 @@ fn a_page_is_that_of_sorting_all_messages_whatever_the_question() {
     }
 }
 
-/// The index has nothing, or a part of the messages; and another program changes texts that are in it, or are being put in.
 #[test]
 fn a_moment_with_many_messages_is_neither_read_from_its_beginning_nor_when_it_is_only_the_end() {
     let two = Two::open();
@@ -619,6 +618,7 @@ fn a_moment_with_many_messages_is_neither_read_from_its_beginning_nor_when_it_is
     }
 }
 
+/// The index has nothing, or a part of the messages; and another program changes texts that are in it, or are being put in.
 #[test]
 fn a_search_finds_what_sql_finds_however_far_the_index_is() {
     const COUNT: usize = 34_000; // the group that is complete, and some more
